@@ -36,6 +36,9 @@ type JobRecord struct {
 	CPUNs uint64 // CPU time used, all lives
 	// ExistNs is how long the job's group existed, all lives, up to now for a live job.
 	ExistNs int64
+	// Policy is filled when a record is read back: the name and version of the policy its figures were made by; several,
+	// in the order of their use, when it changed during the job. For writing, [Record].Policy counts.
+	Policy string
 	Steps   []StepRecord
 	Figures []Figure
 }
