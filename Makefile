@@ -48,7 +48,8 @@ fuzz: ## run every fuzz test for FUZZTIME (60s) each
 soak: ## run the tests that take hours (TestSoak...)
 	@tests=$$($(call list,^TestSoak)); if [ -z "$$tests" ]; then echo "make soak: no test is named TestSoak... yet: nothing to run"; exit; fi; \
 	go test -p 1 -count=1 -timeout 3h -run '^TestSoak' $(TESTFLAGS) $$(awk '{print $$2}' <<<"$$tests" | sort -u) -args -soak
-dist: build ## pack source and programs into dist/
+dist: build ## pack the committed source and the programs into dist/
+	@git diff --quiet HEAD || { echo "make dist: commit first: the source archive is made from HEAD"; exit 1; }
 	mkdir -p dist && git archive --prefix=$(DIST)/ -o dist/$(DIST).tar.gz HEAD
 	tar -czf dist/$(DIST)-linux-$$(go env GOARCH).tar.gz --owner=0 --group=0 --sort=name --transform 's,^,$(DIST)/,' bin README.md LICENSE
 	cd dist && sha256sum *.tar.gz >SHA256SUMS && cat SHA256SUMS
