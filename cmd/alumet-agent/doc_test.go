@@ -154,7 +154,8 @@ func checkGlobalState(fset *token.FileSet, files []*ast.File) []docFinding {
 				s := s.(*ast.ValueSpec)
 				embedded := isEmbedded(g.Doc) || isEmbedded(s.Doc)
 				for i, n := range s.Names {
-					if i < len(s.Values) && isConstant(n, s.Values[i]) || n.Name == "_" || embedded || isVersion(f, n) {
+					if i < len(s.Values) && (isConstant(n, s.Values[i]) || isTestFlag(f, s.Values[i])) ||
+						n.Name == "_" || embedded || isVersion(f, n) {
 						tables[n] = true
 						continue
 					}
@@ -174,6 +175,12 @@ func isEmbedded(doc *ast.CommentGroup) bool {
 // isVersion allows `var version = "…"` of a program, which -ldflags "-X main.version=…" replaces.
 func isVersion(f *ast.File, n *ast.Ident) bool { return f.Name.Name == "main" && n.Name == "version" }
 
+// isTestFlag allows flags in agenttest: they have to exist before a test starts, and no program links it.
+func isTestFlag(f *ast.File, v ast.Expr) bool {
+	c, ok := v.(*ast.CallExpr)
+	return ok && f.Name.Name == "agenttest" && strings.HasPrefix(types.ExprString(c.Fun), "flag.")
+}
+
 // isConstant tells whether v is a value that is not meant to change, as far as its form shows.
 func isConstant(name *ast.Ident, v ast.Expr) bool {
 	switch v := v.(type) {
@@ -191,7 +198,7 @@ func isConstant(name *ast.Ident, v ast.Expr) bool {
 	case *ast.CallExpr:
 		switch f := v.Fun.(type) {
 		case *ast.SelectorExpr:
-			return slices.Contains([]string{"errors.New", "fmt.Errorf", "regexp.MustCompile", "strings.NewReplacer"}, types.ExprString(f))
+			return slices.Contains([]string{"errors.New", "fmt.Errorf", "regexp.MustCompile", "strings.NewReplacer", "time.Date"}, types.ExprString(f))
 		case *ast.ArrayType: // []byte("…")
 			return true
 		}
@@ -406,6 +413,9 @@ func f() { table := f2(); table[0] = "b"; copy(table, table); for i := range tab
 	{"registry", docHead + "var r = map[string]int{}\nvar s = []int{}\n", "3: var r is package-level state\n4: var s is package-level state"},
 	{"pointer", docHead + "var d = &T{}\n", "3: var d is package-level state"},
 	{"func variable", docHead + "var now = time.Now\nvar g = func() {}\n", "3: var now is package-level state\n4: var g is package-level state"},
+	{"time", docHead + "var start = time.Date(2026, 1, 2, 3, 4, 5, 0, time.UTC)\nvar now = time.Now()\n", "4: var now is package-level state"},
+	{"test flag", "// Package agenttest is.\npackage agenttest\n\nvar update = flag.Bool(\"update\", false, \"\")\n", ""},
+	{"flag", docHead + "var update = flag.Bool(\"update\", false, \"\")\n", "3: var update is package-level state"},
 	{"version of a program", "// Command p is.\npackage main\n\nvar version = \"unreleased\"\n", ""},
 	{"version of a library", docHead + "var version = \"unreleased\"\n", "3: var version is package-level state"},
 	{"version assigned", "// Command p is.\npackage main\n\nvar version = \"a\"\n\nfunc main() { version = \"b\" }\n", "6: package-level version is changed here"},
