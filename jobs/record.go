@@ -38,7 +38,7 @@ type JobRecord struct {
 	ExistNs int64
 	// Policy is filled when a record is read back: the name and version of the policy its figures were made by; several,
 	// in the order of their use, when it changed during the job. For writing, [Record].Policy counts.
-	Policy string
+	Policy  string
 	Steps   []StepRecord
 	Figures []Figure
 }
