@@ -137,22 +137,22 @@ func (s *Setup) Source(name string, when Schedule, src Source) {
 			return
 		}
 	}
-	s.el.sources = append(s.el.sources, &sourceElement{element: element{s.plugin, name}, Schedule: when, src: src})
+	s.el.sources = append(s.el.sources, &sourceElement{element: element{plugin: s.plugin, name: name}, Schedule: when, src: src})
 }
 
 // Feed adds a source that pushes by itself.
 func (s *Setup) Feed(name string, f Feed) {
-	s.el.feeds = append(s.el.feeds, &feedElement{element: element{s.plugin, name}, feed: f})
+	s.el.feeds = append(s.el.feeds, &feedElement{element: element{plugin: s.plugin, name: name}, feed: f})
 }
 
 // Transform adds a transform; transforms run in the order of the plugins in the configuration.
 func (s *Setup) Transform(name string, t Transform) {
-	s.el.transforms = append(s.el.transforms, &transformElement{element: element{s.plugin, name}, transform: t})
+	s.el.transforms = append(s.el.transforms, &transformElement{element: element{plugin: s.plugin, name: name}, transform: t})
 }
 
 // Output adds an output.
 func (s *Setup) Output(name string, o Output) {
-	s.el.outputs = append(s.el.outputs, &outputElement{element: element{s.plugin, name}, out: o})
+	s.el.outputs = append(s.el.outputs, &outputElement{element: element{plugin: s.plugin, name: name}, out: o})
 }
 
 // OnClose adds a function that is called when the agent stops, after the last batch was written; the last added is

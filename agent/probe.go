@@ -19,6 +19,7 @@ type Opened struct {
 	Schedules map[string]Schedule
 	Metrics   *Registry
 
+	el      *elements
 	closers []func() error
 }
 
@@ -73,7 +74,7 @@ func Open(p Plugin, config any, o OpenOptions) (*Opened, error) {
 func collect(s *Setup) *Opened {
 	o := &Opened{
 		Sources: map[string]Source{}, Feeds: map[string]Feed{}, Transforms: map[string]Transform{}, Outputs: map[string]Output{},
-		Schedules: map[string]Schedule{}, Metrics: s.reg, closers: s.el.closers,
+		Schedules: map[string]Schedule{}, Metrics: s.reg, el: s.el, closers: s.el.closers,
 	}
 	for _, e := range s.el.sources {
 		o.Sources[e.name], o.Schedules[e.name] = e.src, e.Schedule
