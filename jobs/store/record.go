@@ -76,11 +76,12 @@ func (w *writing) sensor(r *jobs.SensorRecord) error {
 		w.signed("measured", t.MeasuredUJ), w.signed("system", t.SystemUJ), w.signed("idle", t.IdleUJ),
 		w.signed("vanished", t.VanishedUJ), w.signed("unobserved", t.UnobservedUJ),
 		r.UnmeasuredNs, w.signed("floor", r.FloorUW), r.FloorLearned, w.signed("power", r.LastUW))
-	if w.err != nil {
-		return fmt.Errorf("sensor %s: %w", s.Name, w.err)
-	}
 	var id int64
-	if err := row.Scan(&id); err != nil {
+	err := row.Scan(&id)
+	if w.err != nil {
+		err = w.err
+	}
+	if err != nil {
 		return fmt.Errorf("sensor %s: %w", s.Name, err)
 	}
 	w.sensors[s.Name] = id

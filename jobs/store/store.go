@@ -49,6 +49,9 @@ var (
 	ErrInUse = errors.New("already in use")
 )
 
+// smallestPage is the size of the smallest SQLite file that is not empty.
+const smallestPage = 512
+
 // Store is the writing side. It implements jobs.Recorder. Its methods are safe for concurrent use.
 type Store struct {
 	path string
@@ -179,6 +182,10 @@ func access(path string, mode uint32) error {
 	}
 	if !info.Mode().IsRegular() {
 		return fmt.Errorf("not a file: %w", ErrNotStore)
+	}
+	// SQLite takes such a file for an empty one and would overwrite it.
+	if n := info.Size(); n > 0 && n < smallestPage {
+		return fmt.Errorf("%w: not an SQLite file", ErrNotStore)
 	}
 	if err := unix.Faccessat(unix.AT_FDCWD, path, mode, unix.AT_EACCESS); err != nil {
 		return fmt.Errorf("file of mode %v: %w", info.Mode().Perm(), err)
