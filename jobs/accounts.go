@@ -35,7 +35,7 @@ func (l *Ledger) Accounts() []Accounts {
 			}
 			x := JobAccount{Job: j.name, UJ: j.figures[i].uj}
 			if j.known {
-				for _, st := range j.steps {
+				for st := range j.allSteps {
 					x.Steps = append(x.Steps, StepAccount{st.name, st.figures[i].uj})
 				}
 				x.Steps = append(x.Steps, StepAccount{Between, j.between[i].uj})

@@ -2,7 +2,7 @@ package jobs
 
 import "github.com/alumet-hpc/alumet-hpc/agent"
 
-// Books is what schedulers' trackers tell of the jobs they follow. jobs/book implements it for a node; tests may do so
+// Books is what schedulers' trackers tell of the jobs they follow. jobs/jobenergy implements it for a node; tests may do so
 // too. All methods are called from the agent's main lane, within one tick or edge with one now; t is now.Boot. A group is
 // a job (step empty) or one of its steps, and cpuNs is the cumulative counter of its present incarnation, in ns.
 type Books interface {

@@ -10,7 +10,8 @@ type Group struct {
 	name  string // of its account: `slurm/10707`, or the step's own name
 	job   *Group // of a step; nil for a job
 	steps []*Group
-	known bool // was begun or found: has steps of its own, if only `between`
+	done  map[string]*Group // steps that ended, were settled and recorded; off the hot path
+	known bool              // was begun or found: has steps of its own, if only `between`
 
 	u                timeline
 	base, raw, zero  uint64 // the incarnation's start on the timeline, its last raw value, the raw value that counts as 0
@@ -174,7 +175,21 @@ func (g *Group) grow(sensors int) {
 			g.between = append(g.between, figure{})
 		}
 	}
-	for _, s := range g.steps {
+	for s := range g.allSteps {
 		s.grow(sensors)
+	}
+}
+
+// allSteps yields the steps that may still change and those that are done.
+func (g *Group) allSteps(yield func(*Group) bool) {
+	for _, s := range g.steps {
+		if !yield(s) {
+			return
+		}
+	}
+	for _, s := range g.done {
+		if !yield(s) {
+			return
+		}
 	}
 }

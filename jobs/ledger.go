@@ -28,8 +28,10 @@ type Ledger struct {
 	claims    []claim
 	stepClaim []claim
 	touched   []*Group
+	closing   []*Group // in the last Records for the last time, unless they come back
 
 	tap       func(*Event)
+	told      Event  // what the tap hears of the hot methods
 	late      uint64 // sensor readings refused: older than a settled one
 	Retention int64  // see DefaultRetention; may be changed before the first event
 }
@@ -233,6 +235,11 @@ func (l *Ledger) find(job, step string) *Group {
 			return s
 		}
 	}
+	if s := g.done[step]; s != nil {
+		delete(g.done, step)
+		g.steps = append(g.steps, s)
+		return s
+	}
 	return nil
 }
 
@@ -259,11 +266,12 @@ func (l *Ledger) Group(job, step string) *Group {
 	return g
 }
 
-// Forget drops an ended job with its steps; its figures must have been kept elsewhere. A job that holds a device stays.
-func (l *Ledger) Forget(g *Group) {
+// Forget drops an ended job with its steps; its figures must have been kept elsewhere. A job that holds a device stays,
+// and false is returned.
+func (l *Ledger) Forget(g *Group) bool {
 	for _, s := range l.sensors {
 		if n := len(s.holders); n > 0 && slices.Contains(s.holders[n-1].jobs, g) {
-			return
+			return false
 		}
 	}
 	for i, s := range l.sensors {
@@ -271,6 +279,7 @@ func (l *Ledger) Forget(g *Group) {
 	}
 	delete(l.byName, g.name)
 	l.jobs = slices.DeleteFunc(l.jobs, func(x *Group) bool { return x == g })
+	return true
 }
 
 func (l *Ledger) cpuset(t int64, cpus []int) cpuset {
@@ -326,7 +335,7 @@ func (l *Ledger) Imbalance() int64 {
 		for _, j := range l.jobs {
 			d -= int64(j.figures[i].uj)
 			parts := j.between[i].uj
-			for _, st := range j.steps {
+			for st := range j.allSteps {
 				parts += st.figures[i].uj
 			}
 			sum += abs(int64(j.figures[i].uj - parts))

@@ -28,7 +28,7 @@ type sensor struct {
 
 	fraction           uint64 // of a µJ, in units of 1/2e9 µJ, carried to the next interval of a power sensor
 	carryVan, carrySys int64
-	totals             Totals
+	totals, sent       Totals
 	forgottenUJ        uint64 // of jobs that were forgotten
 	unmeasured         int64
 	lastUW             uint64

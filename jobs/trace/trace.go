@@ -16,17 +16,24 @@ import (
 
 // Writer writes events as lines. Its methods are not safe for concurrent use.
 type Writer struct {
-	w   *bufio.Writer
-	buf []byte
-	err error
+	w      *bufio.Writer
+	buf    []byte
+	err    error
+	offset int64
 }
 
-// NewWriter makes a writer to w. Lines reach w at the latest at Flush.
-func NewWriter(w io.Writer) *Writer { return &Writer{w: bufio.NewWriterSize(w, 64<<10)} }
+// NewWriter makes a writer to w, which stands at offset. Lines reach w at the latest at Flush.
+func NewWriter(w io.Writer, offset int64) *Writer {
+	return &Writer{w: bufio.NewWriterSize(w, 64<<10), offset: offset}
+}
+
+// Offset is where the trace ends, with what was not flushed yet.
+func (w *Writer) Offset() int64 { return w.offset }
 
 // Write writes one event. The first error is kept and returned by Flush.
 func (w *Writer) Write(e *jobs.Event) {
 	w.buf = appendEvent(w.buf[:0], e)
+	w.offset += int64(len(w.buf))
 	if _, err := w.w.Write(w.buf); err != nil && w.err == nil {
 		w.err = err
 	}
