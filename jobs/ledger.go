@@ -52,7 +52,7 @@ func NewLedger(p Policy) *Ledger {
 // Policy is the policy that the ledger splits by.
 func (l *Ledger) Policy() Policy { return l.policy }
 
-// Tap lets f hear every event before it takes effect, to record a trace. The event is reused: f must not keep it.
+// Tap lets f hear every event that takes effect, to record a trace. The event is reused: f must not keep it.
 func (l *Ledger) Tap(f func(*Event)) { l.tap = f }
 
 // FixFloor sets a sensor's idle floor in µW for all time; floor events no longer change it.
@@ -75,14 +75,14 @@ func (l *Ledger) Apply(e *Event) error {
 	if err := l.check(e); err != nil {
 		return err
 	}
-	if l.tap != nil {
+	if l.tap != nil && e.Type != EventSensor {
 		l.tap(e)
 	}
 	switch e.Type {
 	case EventMachine:
 		l.setMachine(e.Machine)
 	case EventSensor:
-		l.sensorOf(e.Sensor, e.Socket).read(l, reading{t: e.T, uj: e.UJ, uw: e.UW, Limits: e.Limits}, e.IsPower)
+		l.tell(l.sensorOf(e.Sensor, e.Socket), reading{t: e.T, uj: e.UJ, uw: e.UW, Limits: e.Limits}, e.IsPower)
 	case EventHolders:
 		l.hold(e)
 	case EventBusy:

@@ -27,15 +27,16 @@ func (l *Ledger) ReadPower(i SensorIndex, t int64, uw uint64, limits Limits) {
 	l.tell(l.sensors[i], reading{t: t, uw: uw, Limits: limits}, true)
 }
 
+// tell takes a reading; the tap hears of those that count.
 func (l *Ledger) tell(s *sensor, r reading, isPower bool) {
-	if l.tap != nil {
-		l.told = Event{Type: EventSensor, T: r.t, Sensor: s.name, IsPower: isPower, UJ: r.uj, UW: r.uw, Limits: r.Limits, Socket: -1}
-		if s.socket >= 0 {
-			l.told.Socket = l.sockets[s.socket].ID
-		}
-		l.tap(&l.told)
+	if !s.read(l, r, isPower) || l.tap == nil {
+		return
 	}
-	s.read(l, r, isPower)
+	l.told = Event{Type: EventSensor, T: r.t, Sensor: s.name, IsPower: isPower, UJ: r.uj, UW: r.uw, Limits: r.Limits, Socket: -1}
+	if s.socket >= 0 {
+		l.told.Socket = l.sockets[s.socket].ID
+	}
+	l.tap(&l.told)
 }
 
 // Usage tells a group's counter. It allocates nothing.
@@ -249,7 +250,7 @@ func (l *Ledger) record(j *Group, settled int64) JobRecord {
 	}
 	for i, s := range l.sensors {
 		f := &j.figures[i]
-		if !f.seen {
+		if !f.seen && f.uj == 0 {
 			continue
 		}
 		to := s.totals

@@ -88,24 +88,25 @@ func (l *Ledger) checkSensor(e *Event) error {
 	return nil
 }
 
-// read puts a reading in its place. Of two with one time the first to arrive counts; one that is not later than the last
-// settled reading is refused and counted.
-func (s *sensor) read(l *Ledger, r reading, isPower bool) {
-	s.kind, s.isPower = true, isPower
+// read puts a reading in its place and tells whether it did: of two with one time the first to arrive counts, and one
+// that is not later than the last settled reading is refused.
+func (s *sensor) read(l *Ledger, r reading, isPower bool) bool {
 	i := len(s.pending)
 	for i > 0 && s.pending[i-1].t > r.t {
 		i--
 	}
 	if i > 0 && s.pending[i-1].t == r.t {
-		return
+		return false
 	}
 	if i == 0 && s.based {
 		l.late++
-		return
+		return false
 	}
+	s.kind, s.isPower = true, isPower
 	s.pending = append(s.pending, reading{})
 	copy(s.pending[i+1:], s.pending[i:])
 	s.pending[i] = r
+	return true
 }
 
 // energy is what the interval between two readings measured, in µJ; false: a gap.
