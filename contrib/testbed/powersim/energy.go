@@ -22,8 +22,8 @@ func (w *microwatts) String() string {
 // Set reads a power in watts.
 func (w *microwatts) Set(s string) error {
 	whole, frac, _ := strings.Cut(s, ".")
-	if len(frac) > 6 {
-		return fmt.Errorf("power %q has more than 6 decimals", s)
+	if whole+frac == "" || len(frac) > 6 {
+		return fmt.Errorf("power %q is no number of watts with at most 6 decimals", s)
 	}
 	digits := whole + frac + "000000"[len(frac):]
 	v, err := strconv.ParseUint(digits, 10, 64)

@@ -280,8 +280,8 @@ func (g *group) bill(used reading) {
 
 // settle finds the last CPU time of the groups that vanished from g, if g's
 // own counter tells. That counter and those of the living groups are not read
-// at one moment; so they must stand still around its reading, else the next
-// tick tries again.
+// at one moment; so they must stand still around its reading, and no group
+// may have joined them meanwhile, else the next tick tries again.
 func (h *hierarchy) settle(g *group) error {
 	if len(g.lost) == 0 {
 		return nil
@@ -301,7 +301,13 @@ func (h *hierarchy) settle(g *group) error {
 	if err != nil || again != living {
 		return ignoreVanished(err)
 	}
-	h.share(g)
+	kids, lost := len(g.kids), len(g.lost)
+	if err := h.discover(g); err != nil {
+		return err
+	}
+	if len(g.kids) == kids && len(g.lost) == lost {
+		h.share(g)
+	}
 	return nil
 }
 
@@ -337,8 +343,10 @@ func (h *hierarchy) share(g *group) {
 	case len(g.lost) == 1:
 		g.lost[0].bill(rest)
 	default:
-		h.truth.unassigned = h.truth.unassigned.plus(rest)
 		g.settled = g.settled.plus(rest)
+		if g.account == nil { // else the job has it
+			h.truth.unassigned = h.truth.unassigned.plus(rest)
+		}
 	}
 	for _, kid := range g.lost {
 		g.settled = g.settled.plus(kid.counted)

@@ -33,15 +33,18 @@
 // simulated on one machine and over incarnations. Steps have their own such
 // figures: as cpusets overlap, floors of steps need not add up to the job's.
 //
-// Both are exact up to: 1 ns times µW in the sums; for a group that vanishes,
-// the CPU time between its last reading and its end, which is taken from its
-// parent's counter when only one group vanished there in the interval and the
-// others stood still, else it is under unassigned_cpu_ns, at most one interval
-// (plus the kernel's tick, up to 10 ms, by which it books running tasks) for
-// each of its CPUs; and one interval of the floor at each end of a group's
-// life. A job group that lived for less than one interval between two readings
-// may be missed; its steps' time is then its parent's alone. Jobs whose groups
-// are in cgroup v2 have CPU time in whole µs, and with two packages no split.
+// Sums are exact; energies are rounded down to the µJ when they are written.
+// What can differ from the kernel's books is this. The last CPU time of a group
+// that vanished, since its last reading, is taken from its parent's counter;
+// if several vanished from one parent in one interval, nobody knows whose it
+// was: steps' then stays with their job alone, jobs' is in unassigned_cpu_ns.
+// It is at most one interval, plus the kernel's tick (up to 10 ms) by which
+// running tasks are booked, for each CPU of the group. A group that came and
+// went unseen within one interval leaves its time to the next group that
+// vanishes beside it. The floor may be wrong by one interval at each end of a
+// group's life. Jobs whose groups are in cgroup v2 have CPU time in whole µs,
+// without a split by CPU when there are two packages, and lose what they used
+// after their last reading.
 package main
 
 import (

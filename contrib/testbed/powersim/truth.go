@@ -10,9 +10,8 @@ import (
 // truth is what every job really used, as far as the kernel counts it.
 type truth struct {
 	jobs map[string]*account
-	// unassigned is CPU time that groups used between their last reading and
-	// their end, where it is not known which of several it was. Their jobs
-	// have it if the job outlived the group.
+	// unassigned is CPU time that job groups used between their last reading
+	// and their end, where it is not known which of several it was.
 	unassigned reading
 }
 
