@@ -10,12 +10,10 @@ import (
 // Name is the plugin's name.
 const Name = "job-energy"
 
-// Plugin declares the plugin over books that are opened when the plugin is enabled: book returns them.
-func Plugin(book func() *Book) agent.Plugin {
+// Plugin declares the plugin. b may be nil for a declaration that is never opened; who opened the books closes them.
+func Plugin(b *Book) agent.Plugin {
 	return agent.Define(Name, "Splits the measured energy among the jobs of this node and keeps the figures.", defaults,
 		func(s *agent.Setup, c Config) error {
-			b := book()
-			s.OnClose(b.Close)
 			src := &source{book: b, metric: s.Metric(agent.Metric{
 				Name: "job_energy", Description: "Energy of a job, a step or an account of the node since the previous point.",
 				Type: agent.TypeF64, Unit: agent.Unit{Base: agent.Joule},
