@@ -4,7 +4,6 @@ import (
 	"errors"
 	"fmt"
 	"math"
-	"math/bits"
 	"strings"
 	"time"
 )
@@ -117,40 +116,6 @@ func unitOf(name string) (uint64, bool) {
 		}
 	}
 	return 0, false
-}
-
-// scale computes whole.fraction · unit in integers, so that 4.2s is exactly 4,200 ms.
-func scale(whole, fraction string, unit uint64) (uint64, bool) {
-	w, ok := number(whole)
-	if !ok {
-		return 0, false
-	}
-	hi, ns := bits.Mul64(w, unit)
-	if hi > 0 || ns > math.MaxInt64 {
-		return 0, false
-	}
-	// Digits beyond the 18th are less than a nanosecond of any unit.
-	fraction = fraction[:min(len(fraction), 18)]
-	f, _ := number(fraction)
-	tens := uint64(1)
-	for range fraction {
-		tens *= 10
-	}
-	// f < tens, so the quotient is below unit and fits.
-	hi, lo := bits.Mul64(f, unit)
-	q, _ := bits.Div64(hi, lo, tens)
-	return ns + q, true
-}
-
-func number(digits string) (uint64, bool) {
-	var v uint64
-	for i := range len(digits) {
-		if v > math.MaxInt64/10 {
-			return 0, false
-		}
-		v = v*10 + uint64(digits[i]-'0')
-	}
-	return v, v <= math.MaxInt64
 }
 
 // Std returns d as the standard library's type.

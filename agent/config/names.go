@@ -108,6 +108,8 @@ func describe(t reflect.Type) string {
 	switch {
 	case t == reflect.TypeFor[Duration]():
 		return `a duration such as "1s" or "150ms"`
+	case t == reflect.TypeFor[Size]():
+		return `a size such as "100MB"`
 	case isText(t):
 		return "a text in quotes"
 	}
