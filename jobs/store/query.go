@@ -23,7 +23,7 @@ type Filter struct {
 	User  string // login name, or number of the owner
 	Since int64  // Unix ns: jobs that lived at or after it
 	Live  bool   // only jobs that have not ended
-	Limit int    // at most so many, the latest to begin
+	Limit int    // at most so many jobs, the latest to begin
 }
 
 // Job returns the records that a query means, whole: steps and all figures, oldest first. No record is no error. More
@@ -65,7 +65,8 @@ func (v *View) Members(name string) ([]jobs.JobRecord, error) {
 	return list, err
 }
 
-// List returns jobs, the latest to begin first, with the figures of each job as a whole but without steps.
+// List returns all records of the jobs of which one passes the filter, the latest to begin first, with the figures of each
+// as a whole but without steps.
 func (v *View) List(f Filter) ([]jobs.JobRecord, error) {
 	where, args := []string{"1"}, []any(nil)
 	if f.User != "" {
@@ -77,11 +78,12 @@ func (v *View) List(f Filter) ([]jobs.JobRecord, error) {
 	if f.Live {
 		where = append(where, "end_ns = 0")
 	}
-	text := strings.Join(where, " AND ") + " ORDER BY begin_wall_ns DESC, id DESC"
+	chosen := "SELECT scheduler, name FROM job WHERE " + strings.Join(where, " AND ") +
+		" GROUP BY scheduler, name ORDER BY max(begin_wall_ns) DESC, max(id) DESC"
 	if f.Limit > 0 {
-		text, args = text+" LIMIT ?", append(args, f.Limit)
+		chosen, args = chosen+" LIMIT ?", append(args, f.Limit)
 	}
-	ids, list, err := v.jobs(text, args)
+	ids, list, err := v.jobs("(scheduler, name) IN ("+chosen+") ORDER BY begin_wall_ns DESC, id DESC", args)
 	if err != nil {
 		return nil, err
 	}

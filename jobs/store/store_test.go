@@ -228,14 +228,17 @@ func TestList(t *testing.T) {
 		}
 		r.Jobs = append(r.Jobs, j)
 	}
+	again := r.Jobs[2] // requeued; the job is one, whatever the limit
+	again.Begin, again.WallBegin = 50, 103
+	r.Jobs = append(r.Jobs, again)
 	recordT(t, s, r)
 	v := viewT(t, path)
 	for _, c := range []struct {
 		filter Filter
 		want   string
 	}{
-		{Filter{}, "5 4 3 2 1 0"}, {Filter{Limit: 2}, "5 4"}, {Filter{User: "bob"}, "5 3 1"}, {Filter{User: "1000"}, "4 2 0"},
-		{Filter{Live: true}, "5 4"}, {Filter{Since: 202}, "5 4 3 2"}, {Filter{User: "nobody"}, ""},
+		{Filter{}, "5 4 2 3 2 1 0"}, {Filter{Limit: 3}, "5 4 2 2"}, {Filter{Limit: 2}, "5 4"}, {Filter{User: "bob"}, "5 3 1"}, {Filter{User: "1000"}, "4 2 2 0"},
+		{Filter{Live: true}, "5 4"}, {Filter{Since: 202}, "5 4 2 3 2"}, {Filter{User: "nobody"}, ""},
 		{Filter{User: "alice", Live: true, Limit: 9, Since: 1}, "4"},
 	} {
 		list, err := v.List(c.filter)
