@@ -1,6 +1,7 @@
 package main
 
 import (
+	"bytes"
 	"errors"
 	"path/filepath"
 	"slices"
@@ -27,23 +28,35 @@ func prefixed(prefix string) func([]byte) bool {
 	return func(name []byte) bool { return len(name) > len(prefix) && string(name[:len(prefix)]) == prefix }
 }
 
-// v1Levels are Slurm's groups in the cpuacct hierarchy.
-func v1Levels() []level {
+// v1Levels are Slurm's groups in the cpuacct hierarchy, of the given nodes or,
+// if there are none, of all.
+func v1Levels(nodes []string) []level {
 	return []level{
-		{match: func(name []byte) bool { return string(name) == "slurm" || prefixed("slurm_")(name) }, counted: true, closed: true},
+		{match: func(name []byte) bool {
+			if len(nodes) == 0 {
+				return string(name) == "slurm" || prefixed("slurm_")(name)
+			}
+			return slices.ContainsFunc(nodes, func(n string) bool { return string(name) == "slurm_"+n })
+		}, counted: true, closed: true},
 		{match: prefixed("uid_"), counted: true, closed: true},
 		{match: prefixed("job_"), counted: true, closed: true, job: true},
 		{match: prefixed("step_"), counted: true, step: true},
 	}
 }
 
-// v2Levels are Slurm's groups in the unified hierarchy. The scope also holds
-// slurmd, so a job's last CPU time cannot be had from it; the directories
-// outlive the last task by milliseconds there, so it seldom has to be.
-func v2Levels() []level {
+// v2Levels are Slurm's groups in the unified hierarchy, of the given nodes or,
+// if there are none, of all. The scope also holds slurmd, so a job's last CPU
+// time cannot be had from it; the directories outlive the last task by
+// milliseconds there, so it seldom has to be.
+func v2Levels(nodes []string) []level {
 	return []level{
 		{match: func(name []byte) bool { return string(name) == "system.slice" }},
-		{match: func(name []byte) bool { return strings.HasSuffix(string(name), "slurmstepd.scope") }},
+		{match: func(name []byte) bool {
+			if len(nodes) == 0 {
+				return bytes.HasSuffix(name, []byte("slurmstepd.scope"))
+			}
+			return slices.ContainsFunc(nodes, func(n string) bool { return string(name) == n+"_slurmstepd.scope" })
+		}},
 		{match: prefixed("job_"), counted: true, closed: true, job: true},
 		{match: prefixed("step_"), counted: true, step: true},
 	}

@@ -30,7 +30,8 @@
 // --watts-per-core times the time it used on CPUs of the package; its floor_uj
 // is --floor times the part of the package's CPUs in its cpuset, as long as
 // its group existed. Groups of one job id add up, over nodes that are
-// simulated on one machine and over incarnations. Steps have their own such
+// simulated on one machine and over incarnations; --nodes leaves out those of
+// another cluster, whose job ids may be the same. Steps have their own such
 // figures: as cpusets overlap, floors of steps need not add up to the job's.
 //
 // Sums are exact; energies are rounded down to the µJ when they are written.
@@ -55,6 +56,7 @@ import (
 	"os"
 	"os/signal"
 	"runtime"
+	"strings"
 	"syscall"
 	"time"
 
@@ -104,6 +106,10 @@ func parseFlags(args []string, stderr io.Writer) (config, options, error) {
 	f.Uint64Var(&cfg.rangeUJ, "range-uj", 262143328850, "largest value of the counters, in `µJ`")
 	f.Uint64Var(&cfg.startUJ, "start-uj", 0, "first value of the counters, in `µJ`")
 	f.StringVar(&o.truth, "truth", "", "write what each job really used to this `file`")
+	f.Func("nodes", "write the truth of jobs on these nodes of Slurm's alone, `names` with commas (default: all)", func(list string) error {
+		cfg.nodes = strings.Split(list, ",")
+		return nil
+	})
 	f.DurationVar(&o.interval, "interval", time.Millisecond, "read and write the counters once in this `time`")
 	f.StringVar(&o.cgroupRoot, "cgroup-root", "", "cpuacct (v1) or unified (v2) hierarchy; default: those that are mounted")
 	f.StringVar(&o.cpusets, "cpuset-root", "", "cpuset hierarchy that belongs to --cgroup-root")

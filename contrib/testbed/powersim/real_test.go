@@ -132,9 +132,10 @@ func burn(t *testing.T, group string, d time.Duration) {
 
 func TestRealCPUTime(t *testing.T) {
 	roots := realRoots(t)
-	top := "slurm_psimtest" + strconv.Itoa(os.Getpid())
+	node := "psimtest" + strconv.Itoa(os.Getpid())
+	top := "slurm_" + node
 	job := top + "/uid_0/job_1"
-	p := startProgram(t, "--floor", "10", "--watts-per-core", "20")
+	p := startProgram(t, "--floor", "10", "--watts-per-core", "20", "--nodes", node)
 	makeGroups(t, roots.cpuacct, top, top+"/uid_0", job, job+"/step_0")
 	burn(t, filepath.Join(roots.cpuacct, job, "step_0"), 500*time.Millisecond)
 	b, err := os.ReadFile(filepath.Join(roots.cpuacct, job, "cpuacct.usage"))
@@ -171,9 +172,10 @@ func TestRealCPUTime(t *testing.T) {
 // no CPU time, as their parents' counters stay.
 func TestRealVanish(t *testing.T) {
 	roots := realRoots(t)
-	top := "slurm_psimtest" + strconv.Itoa(os.Getpid()) + "v"
+	node := "psimtest" + strconv.Itoa(os.Getpid()) + "v"
+	top := "slurm_" + node
 	job := top + "/uid_0/job_1"
-	p := startProgram(t)
+	p := startProgram(t, "--nodes", node)
 	makeGroups(t, roots.cpuacct, top, top+"/uid_0")
 	t.Run("steps", func(t *testing.T) {
 		makeGroups(t, roots.cpuacct, job)

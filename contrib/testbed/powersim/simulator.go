@@ -29,6 +29,7 @@ type config struct {
 	dram     bool
 	rangeUJ  uint64
 	startUJ  uint64
+	nodes    []string // Slurm's names of the nodes whose jobs count; empty: all
 	roots    cgroupRoots
 	sys      string // the real /sys
 }
@@ -82,7 +83,7 @@ func (s *simulator) openCgroups() error {
 	roots, file := s.cfg.roots, ""
 	if roots.cpuacct != "" {
 		file, s.parseRoot = filepath.Join(roots.cpuacct, "cpuacct.usage_percpu"), perCPU
-		h := &hierarchy{levels: v1Levels(), usageFile: "cpuacct.usage_percpu", parse: perCPU,
+		h := &hierarchy{levels: v1Levels(s.cfg.nodes), usageFile: "cpuacct.usage_percpu", parse: perCPU,
 			cpusets: roots.cpuset, effective: "cpuset.effective_cpus", m: s.m, truth: s.truth, r: s.r}
 		if err := h.open(roots.cpuacct); err != nil {
 			return err
@@ -90,7 +91,7 @@ func (s *simulator) openCgroups() error {
 		s.hierarchies = append(s.hierarchies, h)
 	}
 	if roots.unified != "" {
-		h := &hierarchy{levels: v2Levels(), usageFile: "cpu.stat", parse: total,
+		h := &hierarchy{levels: v2Levels(s.cfg.nodes), usageFile: "cpu.stat", parse: total,
 			cpusets: roots.unified, effective: "cpuset.cpus.effective", m: s.m, truth: s.truth, r: s.r}
 		if err := h.open(roots.unified); err != nil {
 			return err

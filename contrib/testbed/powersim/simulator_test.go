@@ -3,6 +3,7 @@ package main
 import (
 	"os"
 	"path/filepath"
+	"strconv"
 	"strings"
 	"testing"
 )
@@ -114,6 +115,25 @@ func TestNodes(t *testing.T) {
 	r := s.report(0, 0)
 	checkJob(t, "job", r.Jobs["1"], 40e6, 45e6, 2*second)
 	checkJob(t, "step", r.Jobs["1"].Steps["0"], 40e6, 45e6, 2*second)
+}
+
+// TestOneCluster: another cluster's jobs with the same ids are left out.
+func TestOneCluster(t *testing.T) {
+	f := newFake(t, 1)
+	unified := filepath.Join(f.dir, "unified")
+	f.write(filepath.Join(unified, "cpu.stat"), "usage_usec 0")
+	s := f.start(func(c *config) { c.nodes = []string{"a1", "a2"}; c.roots.unified = unified })
+	for i, node := range []string{"a1", "a2", "b1", "a11"} {
+		f.use("slurm_"+node+"/uid_0/job_1", 1000)
+		f.use("slurm_"+node+"/uid_0", 1000)
+		f.use("slurm_"+node, 1000)
+		f.write(filepath.Join(unified, "system.slice", node+"_slurmstepd.scope/job_2/cpu.stat"), "usage_usec "+strconv.Itoa(1+i))
+	}
+	tick(t, s, second)
+	r := s.report(0, 0)
+	if r.Jobs["1"].CPUNS != 2000 || r.Jobs["2"].CPUNS != 3000 {
+		t.Errorf("job 1 %d ns, job 2 %d ns, want 2000 3000", r.Jobs["1"].CPUNS, r.Jobs["2"].CPUNS)
+	}
 }
 
 // TestFoundRunning: what a job used before the start is not counted.

@@ -17,7 +17,7 @@ import (
 func TestRealSlurm(t *testing.T) {
 	roots := realRoots(t)
 	c := slurm.Start(t, slurm.Options{Nodes: 2})
-	p := startProgram(t, "--floor", "10", "--packages", "1")
+	p := startProgram(t, "--floor", "10", "--nodes", strings.Join(c.Nodes, ","))
 	burner := "#!/bin/sh\nwork() { i=0; while [ $i -lt 60000 ]; do i=$((i+1)); done; }\nwork\n" +
 		"srun true\nsrun sh -c 'i=0; while [ $i -lt 100000 ]; do i=$((i+1)); done'\nsrun -N2 -n2 true & srun -N1 -n1 -s true\nwait\n"
 	var jobs []string
@@ -35,18 +35,7 @@ func TestRealSlurm(t *testing.T) {
 		}
 	}
 	r := p.end()
-	var kernel uint64
-	for _, node := range c.Nodes {
-		b, err := os.ReadFile(filepath.Join(roots.cpuacct, "slurm_"+node, "cpuacct.usage"))
-		if err != nil {
-			t.Fatal(err)
-		}
-		ns, err := strconv.ParseUint(strings.TrimSpace(string(b)), 10, 64)
-		if err != nil {
-			t.Fatal(err)
-		}
-		kernel += ns
-	}
+	kernel := nodesUsage(t, roots, c)
 	sum, steps := r.UnassignedCPU, uint64(0)
 	for id, j := range r.Jobs {
 		sum += j.CPUNS
@@ -65,4 +54,21 @@ func TestRealSlurm(t *testing.T) {
 	if r.UnassignedCPU > kernel/50 {
 		t.Errorf("%d ns of %d are not assigned", r.UnassignedCPU, kernel)
 	}
+}
+
+// nodesUsage returns the CPU time of all jobs that the nodes have had, in ns.
+func nodesUsage(t *testing.T, roots cgroupRoots, c *slurm.Cluster) (kernel uint64) {
+	t.Helper()
+	for _, node := range c.Nodes {
+		b, err := os.ReadFile(filepath.Join(roots.cpuacct, "slurm_"+node, "cpuacct.usage"))
+		if err != nil {
+			t.Fatal(err)
+		}
+		ns, err := strconv.ParseUint(strings.TrimSpace(string(b)), 10, 64)
+		if err != nil {
+			t.Fatal(err)
+		}
+		kernel += ns
+	}
+	return kernel
 }
