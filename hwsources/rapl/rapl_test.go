@@ -377,6 +377,21 @@ func TestSchedule(t *testing.T) {
 	}
 }
 
+func TestConfiguration(t *testing.T) {
+	c := agenttest.Configure(t, Plugin(), `
+[plugins.rapl]
+# Interval between two RAPL measurements.
+poll_interval = "100ms"
+# Interval between two flushing of RAPL measurements.
+flush_interval = "5s"
+# Set to true to disable perf-events and always use the powercap sysfs.
+no_perf_events = true
+`).(*Config)
+	if c.PollInterval.Std() != 100*time.Millisecond || !c.NoPerfEvents {
+		t.Errorf("%+v", c)
+	}
+}
+
 func TestAllocations(t *testing.T) {
 	root := tree(t, "laptop")
 	p := agenttest.Open(t, Plugin(), nil, root)

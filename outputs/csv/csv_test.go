@@ -428,6 +428,22 @@ func TestPlugin(t *testing.T) {
 	check(t, c.OutputPath, plainHeader)
 }
 
+func TestConfiguration(t *testing.T) {
+	c := agenttest.Configure(t, Plugin(), `
+[plugins.csv]
+# Absolute or relative path to the output_file
+output_path = "x.csv"
+force_flush = false
+append_unit_to_metric_name = true
+use_unit_display_name = false
+csv_delimiter = ","
+max_size = "100MB"
+`).(*Config)
+	if c.OutputPath != "x.csv" || c.Delimiter != "," || c.LateDelimiter != "," || c.MaxSize != 100e6 || c.ForceFlush || c.DisplayName {
+		t.Errorf("%+v", c)
+	}
+}
+
 func TestValidate(t *testing.T) {
 	for want, change := range map[string]func(*Config){
 		"output_path":        func(c *Config) { c.OutputPath = "" },

@@ -1,0 +1,36 @@
+package agenttest
+
+import (
+	"reflect"
+	"strings"
+	"testing"
+
+	"github.com/alumet-hpc/alumet-hpc/agent"
+	"github.com/alumet-hpc/alumet-hpc/agent/config"
+)
+
+// Configure reads a plugin's section from a configuration file's text and returns its configuration, a pointer, as the
+// agent would. It also checks that the defaults are valid and that the configuration file that is made from them reads back
+// to the same values.
+func Configure(t testing.TB, p agent.Plugin, text string) any {
+	t.Helper()
+	plugins := []agent.Plugin{p}
+	var made strings.Builder
+	if err := config.Write(&made, nil, plugins); err != nil {
+		t.Fatal(err)
+	}
+	f, err := config.Parse("defaults", []byte(made.String()), plugins, nil)
+	if err != nil {
+		t.Fatalf("the configuration that is made from the defaults cannot be read: %v\n%s", err, made.String())
+	}
+	if got, want := f.Sections[0].Config, p.Defaults(); !reflect.DeepEqual(got, want) {
+		t.Errorf("the defaults read back as %+v; want %+v", got, want)
+	}
+	if f, err = config.Parse("text", []byte(text), plugins, nil); err != nil {
+		t.Fatal(err)
+	}
+	if !f.Sections[0].Enabled {
+		t.Errorf("the text does not enable %s", p.Name)
+	}
+	return f.Sections[0].Config
+}
