@@ -42,6 +42,8 @@ type figure struct {
 	sent                uint64 // of uj, what was handed out as points
 	from, to            Totals
 	seen, closed        bool
+	uw                  uint64 // power in the last interval that gave something, which ended at
+	at                  int64
 }
 
 // cpuset is the CPUs of a job from t on: how many in all, how many of the machine, and how many of each socket.

@@ -348,6 +348,27 @@ func TestPowerIsIntegratedWithoutDrift(t *testing.T) {
 	}
 }
 
+func TestUncertaintyIsOfTheEdges(t *testing.T) {
+	l := NewLedger(PolicyUsage)
+	apply(t, l, Event{Type: EventMachine, Machine: []Socket{{ID: 0, CPUs: []int{0, 1}}}})
+	s := l.Register("pkg", 0, false, 1e6)
+	l.Read(s, 0, 0, Limits{})
+	apply(t, l, Event{Type: EventBegin, T: 1e9, Job: "slurm/1"})
+	l.Read(s, 1e9, 10e6, Limits{})
+	for i := int64(2); i < 5; i++ { // 10 W, all of it the job's
+		apply(t, l, Event{Type: EventUsage, T: i * 1e9, Job: "slurm/1", CPUNs: uint64(i) * 1e9})
+		l.Read(s, i*1e9, uint64(i)*10e6, Limits{})
+	}
+	apply(t, l, Event{Type: EventEnd, T: 5e9, Job: "slurm/1", CPUNs: 4e9})
+	l.Read(s, 6e9, 60e6, Limits{})
+	l.SettleAll()
+	f := l.Records(nil, 6e9)[0].Figures[0]
+	// One update of 1 ms at 10 W at both ends.
+	if f.UJ != 30e6 || f.UncertainUJ != 20_000 || f.CoveredNs != 4e9 {
+		t.Errorf("%+v", f)
+	}
+}
+
 func TestRefusals(t *testing.T) {
 	l := NewLedger(PolicyUsage)
 	refuse := func(e Event, want string) {

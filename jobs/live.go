@@ -257,17 +257,19 @@ func (l *Ledger) record(j *Group, settled int64) JobRecord {
 		if f.closed {
 			to = f.to
 		}
-		r.Figures = append(r.Figures, Figure{Sensor: s.name, UJ: f.uj, LateUJ: f.late, UncertainUJ: f.uncertain, CoveredNs: f.covered, Meanwhile: to.Sub(f.from)})
+		whole := f.record(s, "")
+		whole.CoveredNs, whole.Meanwhile = f.covered, to.Sub(f.from)
+		r.Figures = append(r.Figures, whole)
 		for _, st := range j.steps {
-			r.Figures = append(r.Figures, st.figures[i].record(s.name, st.name))
+			r.Figures = append(r.Figures, st.figures[i].record(s, st.name))
 		}
-		r.Figures = append(r.Figures, j.between[i].record(s.name, Between))
+		r.Figures = append(r.Figures, j.between[i].record(s, Between))
 	}
 	return r
 }
 
-func (f *figure) record(sensor, step string) Figure {
-	return Figure{Sensor: sensor, Step: step, UJ: f.uj, LateUJ: f.late, UncertainUJ: f.uncertain}
+func (f *figure) record(s *sensor, step string) Figure {
+	return Figure{Sensor: s.name, Step: step, UJ: f.uj, LateUJ: f.late, UncertainUJ: min(f.uj, f.uncertain+f.edge(s.stepNs))}
 }
 
 // settledSince is the time up to which every sensor that still tells anything has been settled.

@@ -339,29 +339,25 @@ func (l *Ledger) book(s *sensor, w *weights, g *Group, f *figure, uj uint64) {
 	if w.straddle {
 		f.late += uj
 	}
-	f.uncertain += uncertain(g, w, uj, s.stepNs)
+	if m := g.measure(w.a, w.b); m.exist < w.d {
+		f.uncertain += mulDiv(uj, uint64(w.d-m.exist), uint64(w.d))
+	}
+	f.turn(w.a, w.b, mulDiv(uj, 1e9, uint64(w.d)), s.stepNs)
 }
 
-// uncertain bounds how much of uj µJ may be someone else's: of an interval that the group lived in only partly, the part
-// outside its life, since power may have been different then; and at each of its edges the energy of one update of the
-// sensor's own counter.
-func uncertain(g *Group, w *weights, uj uint64, stepNs int64) uint64 {
-	m := g.measure(w.a, w.b)
-	x := uint64(0)
-	if m.exist < w.d {
-		x = mulDiv(uj, uint64(w.d-m.exist), uint64(w.d))
+// turn notes the group's power in the interval (a, b]. The sensor's counter is updated in steps, so that a reading may be
+// late by one of them: where the group's power changes between two intervals, that much times the change is uncertain.
+func (f *figure) turn(a, b int64, uw uint64, stepNs int64) {
+	if f.at != a {
+		f.uncertain += f.edge(stepNs)
+		f.uw = 0
 	}
-	edges := uint64(0)
-	for _, life := range g.lives {
-		if life.begin >= w.a && life.begin < w.b {
-			edges++
-		}
-		if life.end > w.a && life.end <= w.b {
-			edges++
-		}
-	}
-	return min(uj, x+mulDiv(uj, edges*uint64(stepNs), uint64(w.d)))
+	f.uncertain += mulDiv(max(f.uw, uw)-min(f.uw, uw), uint64(stepNs), 1e9)
+	f.uw, f.at = uw, b
 }
+
+// edge is what is uncertain if the group's power ends here.
+func (f *figure) edge(stepNs int64) uint64 { return mulDiv(f.uw, uint64(stepNs), 1e9) }
 
 // cover keeps, for each job, how much of its life lies between readings, and what the sensor did meanwhile.
 func (l *Ledger) cover(s *sensor, w *weights, before Totals) {

@@ -105,6 +105,8 @@ type savedFigure struct {
 	To        Totals `json:"to,omitzero"`
 	Seen      bool   `json:"seen,omitempty"`
 	Closed    bool   `json:"closed,omitempty"`
+	UW        uint64 `json:"uw,omitempty"`
+	At        int64  `json:"at,omitempty"`
 }
 
 const stateVersion = 1
@@ -198,7 +200,7 @@ func saveGroup(g *Group) savedGroup {
 func saveFigures(list []figure) (out []savedFigure) {
 	for i, f := range list {
 		if f.seen || f.uj > 0 {
-			out = append(out, savedFigure{i, f.uj, f.late, f.uncertain, f.covered, f.from, f.to, f.seen, f.closed})
+			out = append(out, savedFigure{i, f.uj, f.late, f.uncertain, f.covered, f.from, f.to, f.seen, f.closed, f.uw, f.at})
 		}
 	}
 	return out
@@ -301,7 +303,7 @@ func (l *Ledger) loadGroup(g *Group, x *savedGroup) {
 func loadFigures(to []figure, list []savedFigure) {
 	for _, f := range list {
 		if f.Sensor >= 0 && f.Sensor < len(to) {
-			to[f.Sensor] = figure{uj: f.UJ, late: f.Late, uncertain: f.Uncertain, covered: f.Covered, sent: f.UJ, from: f.From, to: f.To, seen: f.Seen, closed: f.Closed}
+			to[f.Sensor] = figure{uj: f.UJ, late: f.Late, uncertain: f.Uncertain, covered: f.Covered, sent: f.UJ, from: f.From, to: f.To, seen: f.Seen, closed: f.Closed, uw: f.UW, at: f.At}
 		}
 	}
 }
