@@ -78,6 +78,12 @@ func TestOddNames(t *testing.T) {
 	}
 }
 
+func TestRelativeNames(t *testing.T) {
+	t.Chdir(t.TempDir())
+	recordT(t, openT(t, "jobs.db"), balanced(1))
+	viewT(t, "jobs.db")
+}
+
 func TestFolderThatCannotBeMade(t *testing.T) {
 	file := filepath.Join(t.TempDir(), "file")
 	write(t, file, "")

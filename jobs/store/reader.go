@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"net/url"
 	"os"
+	"path/filepath"
 
 	"github.com/mattn/go-sqlite3"
 	"golang.org/x/sys/unix"
@@ -33,6 +34,10 @@ func OpenRead(path string) (*Reader, error) {
 
 func openRead(path string) (*Reader, error) {
 	if err := access(path, unix.R_OK); err != nil {
+		return nil, err
+	}
+	path, err := filepath.Abs(path)
+	if err != nil {
 		return nil, err
 	}
 	name := dsn(path, "ro")

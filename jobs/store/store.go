@@ -178,6 +178,9 @@ func create(path string) error {
 func access(path string, mode uint32) error {
 	info, err := os.Stat(path)
 	if err != nil {
+		if pathError, ok := errors.AsType[*fs.PathError](err); ok {
+			err = pathError.Err // the caller names the path
+		}
 		return err
 	}
 	if !info.Mode().IsRegular() {
