@@ -1,0 +1,68 @@
+package cgroups
+
+import (
+	"fmt"
+	"sync"
+	"testing"
+	"time"
+)
+
+// Jobs come and go on two CPUs while the tracker is refreshed all the time; nothing may be lost or counted twice.
+func TestStorm(t *testing.T) {
+	for _, c := range []string{"cpuacct", "v2"} {
+		t.Run(c, func(t *testing.T) {
+			m := newMachine(t, c)
+			tr := m.tracker(testMatcher{})
+			m.refresh(tr)
+			m.mkdir("/slurm_n1", c)
+			var wg sync.WaitGroup
+			for user := range 2 {
+				wg.Go(func() {
+					for i := range 25 {
+						job := fmt.Sprintf("/slurm_n1/uid_%d/job_%d", user, 100*user+i)
+						for step := range 2 {
+							m.mkdir(fmt.Sprintf("%s/step_%d", job, step), c)
+							m.burn(fmt.Sprintf("%s/step_%d", job, step), c, 2*time.Millisecond)
+							m.rmdir(fmt.Sprintf("%s/step_%d", job, step), c)
+						}
+						m.rmdir(fmt.Sprintf("/slurm_n1/uid_%d", user), c)
+					}
+				})
+			}
+			done := make(chan struct{})
+			go func() { wg.Wait(); close(done) }()
+			for running := true; running; {
+				select {
+				case <-done:
+					running = false
+				default:
+					m.refresh(tr)
+					time.Sleep(time.Millisecond)
+				}
+			}
+			want := m.counter("/slurm_n1", c)
+			m.until(tr, "all jobs have ended", func() bool { return len(m.books.Open()) == 0 && len(tr.nodes) == 1 })
+			near := func(what string, got, permille uint64) {
+				if d := max(got, want) - min(got, want); d*1000 > want*permille {
+					t.Errorf("%s used %d, the parent counts %d: off by %d", what, got, want, int64(got)-int64(want))
+				}
+			}
+			near("jobs", m.books.sum(false), 1)
+			// Jobs that end in the same moment share what they used last in equal parts.
+			near("steps", m.books.sum(true), 10)
+			if m.books.parent != want {
+				t.Errorf("parents' sum is %d, want %d", m.books.parent, want)
+			}
+			for user := range 2 {
+				for i := range 25 {
+					if g := m.books.get(fmt.Sprint(100*user+i), ""); g.lives != 1 {
+						t.Errorf("job %d was begun %d times", 100*user+i, g.lives)
+					}
+				}
+			}
+			if len(tr.nodes) != 1 || len(tr.open) != 1 || len(tr.units) != 0 || len(tr.byName) != 0 {
+				t.Errorf("left: %d nodes, %d counters, %d units, %d names", len(tr.nodes), len(tr.open), len(tr.units), len(tr.byName))
+			}
+		})
+	}
+}

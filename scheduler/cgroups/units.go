@@ -1,0 +1,111 @@
+package cgroups
+
+import (
+	"slices"
+
+	"github.com/alumet-hpc/alumet-hpc/agent"
+	"github.com/alumet-hpc/alumet-hpc/jobs"
+)
+
+// unit is a job or a step as the books know it. It usually has one group; several when two nodes of a test bed share a
+// host, or when a group was removed and made again while another of the same job stood.
+type unit struct {
+	unitKey
+	group   *jobs.Group // nil until the books have been told
+	sum     uint64      // CPU time of all its groups since it was begun, ns
+	live    int         // groups that are there
+	created bool        // its first group was seen being created
+	at      int64       // and when, on CLOCK_BOOTTIME
+	cpus    []int
+	cpuset  bool // cpus are those of its cpuset
+	uid     int64
+	path    string
+	final   jobs.Final
+	known   bool // to the state before a restart
+	index   int  // in the state
+}
+
+// unitKey names a job (step empty) or a step.
+type unitKey struct {
+	id   jobs.ID
+	step string
+}
+
+// join makes a node part of its job or step, which it begins when it is the first.
+func (t *Tracker) join(n *node) {
+	if n.Role != Job && n.Role != Step {
+		return
+	}
+	key := unitKey{n.ID, n.Step}
+	u := t.byName[key]
+	if u == nil {
+		u = &unit{unitKey: key, created: n.created, at: n.at, uid: n.UID, path: n.path}
+		u.sum, u.known = t.state.units[key]
+		t.byName[key] = u
+		t.units = append(t.units, u)
+	}
+	u.live++
+	n.unit = u
+}
+
+// beginUnits tells the books of jobs and steps that have appeared.
+func (t *Tracker) beginUnits(now agent.Instant) {
+	for _, u := range t.units {
+		if u.group != nil {
+			continue
+		}
+		switch g, known := t.resume(u); {
+		case known:
+			u.group = g
+		case u.created:
+			u.group = t.books.Begin(t.beginAt(now, u.at), u.id, u.step, u.cpus)
+		default:
+			u.group = t.books.Found(now, u.id, u.step, u.cpus, u.sum)
+		}
+		if u.step == "" {
+			t.books.SetFacts(u.id, jobs.Facts{UID: u.uid, Cgroup: u.path})
+		}
+	}
+}
+
+// beginAt is the time at which a group that was seen being created begins: when it was noticed, but not before the last
+// Refresh, up to which everything may be settled, and 1 ns before its first usage at the latest.
+func (t *Tracker) beginAt(now agent.Instant, noticed int64) agent.Instant {
+	ago := max(1, agent.BootNs()-noticed)
+	at := agent.Instant{Wall: now.Wall - ago, Boot: now.Boot - ago}
+	if t.ran && at.Boot <= t.last {
+		d := min(t.last+1, now.Boot-1) - at.Boot
+		at.Boot, at.Wall = at.Boot+d, at.Wall+d
+	}
+	return at
+}
+
+// endUnits tells the books of jobs and steps that have ended, steps before their jobs.
+func (t *Tracker) endUnits(now agent.Instant) {
+	ended := false
+	for _, u := range slices.Backward(t.units) {
+		if u.live == 0 {
+			ended = true
+			t.books.End(now, u.group, u.sum, u.final)
+			delete(t.byName, u.unitKey)
+		}
+	}
+	if ended {
+		t.units = slices.DeleteFunc(t.units, func(u *unit) bool { return u.live == 0 })
+	}
+}
+
+// setCPUs takes the CPUs that a job may use: its cpuset's, or, as long as that is not known, its processes'.
+func (t *Tracker) setCPUs(now agent.Instant, u *unit, cpus []int, cpuset bool) {
+	if u == nil || u.cpuset && !cpuset {
+		return
+	}
+	u.cpuset = cpuset
+	if slices.Equal(u.cpus, cpus) {
+		return
+	}
+	u.cpus = cpus
+	if u.group != nil {
+		t.books.SetCPUs(now, u.group, cpus)
+	}
+}
