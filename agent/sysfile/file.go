@@ -92,6 +92,33 @@ func (f *File) ReadGrow(buf *[]byte) ([]byte, error) {
 	}
 }
 
+// ReadAll is [File.ReadGrow] for files of many records, such as /proc/net/dev: the kernel gives at most a page of records
+// with each system call, so that it takes several.
+func (f *File) ReadAll(buf *[]byte) ([]byte, error) {
+	if len(*buf) == 0 {
+		*buf = make([]byte, 4096)
+	}
+	n := 0
+	for {
+		m, err := f.pread((*buf)[n:], int64(n))
+		if err != nil {
+			return nil, err
+		}
+		if m == 0 {
+			return (*buf)[:n], nil
+		}
+		if n += m; n < len(*buf) {
+			continue
+		}
+		if n >= maxGrown {
+			return nil, fmt.Errorf("read %s: %w (%d bytes)", f.Path(), ErrFull, n)
+		}
+		grown := make([]byte, 2*len(*buf))
+		copy(grown, *buf)
+		*buf = grown
+	}
+}
+
 // Uint reads a file that holds one decimal number. buf must be longer than the file; 32 bytes are enough.
 func (f *File) Uint(buf []byte) (uint64, error) {
 	b, err := f.Read(buf)

@@ -88,6 +88,45 @@ func TestReadGrow(t *testing.T) {
 	}
 }
 
+func TestReadAll(t *testing.T) {
+	text := strings.Repeat("0123456789\n", 2000)
+	f := open(t, write(t, text))
+	var buf []byte
+	for range 2 {
+		b, err := f.ReadAll(&buf)
+		if err != nil || string(b) != text {
+			t.Fatalf("ReadAll = %d bytes, %v", len(b), err)
+		}
+	}
+	if n := testing.AllocsPerRun(100, func() { f.ReadAll(&buf) }); n != 0 {
+		t.Errorf("ReadAll with a buffer that fits allocates %v times", n)
+	}
+}
+
+func TestReadPath(t *testing.T) {
+	path := write(t, "123\n")
+	buf := make([]byte, 16)
+	z := append([]byte(path), 0)
+	if b, err := ReadPath(z, buf); err != nil || string(b) != "123\n" {
+		t.Errorf("ReadPath = %q, %v", b, err)
+	}
+	if n := testing.AllocsPerRun(100, func() { ReadPath(z, buf) }); n != 0 {
+		t.Errorf("ReadPath allocates %v times", n)
+	}
+	if _, err := ReadPath(z, buf[:4]); err != ErrFull {
+		t.Errorf("ReadPath into a buffer of the file's size = %v", err)
+	}
+	if _, err := ReadPath([]byte(path+"x\x00"), buf); err != agent.ErrGone {
+		t.Errorf("ReadPath of a missing file = %v", err)
+	}
+	if _, err := ReadPath([]byte(path), buf); err != ErrSyntax {
+		t.Errorf("ReadPath without a NUL = %v", err)
+	}
+	if _, err := ReadPath(append([]byte(t.TempDir()), 0), buf); err != unix.EISDIR {
+		t.Errorf("ReadPath of a folder = %v", err)
+	}
+}
+
 func TestUintError(t *testing.T) {
 	f := open(t, write(t, "<not supported>\n"))
 	_, err := f.Uint(make([]byte, 32))
