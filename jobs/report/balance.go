@@ -141,10 +141,8 @@ func (r *Report) stepLines() []stepLine {
 		switch {
 		case s.Name == jobs.Between:
 			between = []stepLine{{"between steps", []int{i}}}
-		case r.Step == s.Name:
+		case r.Step == s.Name, r.Step == "" && slices.Contains(largest, i):
 			lines = append(lines, stepLine{"step " + s.Name, []int{i}})
-		case r.Step == "" && slices.Contains(largest, i):
-			lines = append(lines, stepLine{s.Name, []int{i}})
 		default:
 			rest = append(rest, i)
 		}

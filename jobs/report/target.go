@@ -52,7 +52,7 @@ func parseTarget(s string) (t Target, err error) {
 		if t.ArrayTask != "" && t.HetOffset != "" {
 			return t, errors.New("want a task or a component, not both")
 		}
-		if t.Name = rest; !isNumber(rest) && (!isWord(rest) || isDigit(rest[0])) {
+		if t.Name = rest; !isNumber(rest) && (!isWord(rest) || !isLetter(rest[0])) {
 			return t, errors.New("want a job's number, such as 10707, or 10707.2 for its step 2")
 		}
 		return t, nil
@@ -79,4 +79,4 @@ func isWord(s string) bool { return s != "" && strings.Trim(s, wordBytes) == "" 
 
 func isNumber(s string) bool { return s != "" && strings.Trim(s, "0123456789") == "" }
 
-func isDigit(c byte) bool { return '0' <= c && c <= '9' }
+func isLetter(c byte) bool { return 'a' <= c|' ' && c|' ' <= 'z' }
