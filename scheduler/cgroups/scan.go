@@ -47,15 +47,21 @@ func (w *watcher) sweep() {
 // between is seen twice.
 func (w *watcher) descend(d *dir) {
 	d.round = w.round
-	if d.Leaf && d.h.Version == V1 {
+	if d.h.Version == V2 && d.node != nil && (d.Role == Job || d.Role == Step) && !d.events {
+		// The kernel reports changes of this file only when somebody watches or holds it, not by the directory's watch alone.
+		d.events = w.add(d.path + eventsFile)
+	}
+	if d.Leaf {
 		return
 	}
-	w.watch(d)
+	if !d.watched {
+		d.watched = w.add(d.path)
+	}
 	if d.node != nil {
 		w.lookCPUs(d)
 	}
 	_, subs, err := inode(d.path)
-	if err != nil || subs == 0 || d.Leaf {
+	if err != nil || subs == 0 {
 		return
 	}
 	list, err := os.ReadDir(d.path)
@@ -280,9 +286,12 @@ func (w *watcher) drop(d *dir) {
 			}
 		}
 	}
-	if d.watched && w.fs != nil {
-		// The kernel removes the watch by itself, but only when the last open file in it is closed. Until then it would count.
+	// The kernel removes watches by itself, but only when the last open file below is closed. Until then they would count.
+	if d.watched {
 		_ = w.fs.Remove(d.path)
+	}
+	if d.events {
+		_ = w.fs.Remove(d.path + eventsFile)
 	}
 	delete(w.dirs, d.path)
 	w.leave(d)

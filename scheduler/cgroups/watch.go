@@ -58,6 +58,7 @@ type dir struct {
 	subs    []*dir
 	node    *node
 	watched bool
+	events  bool   // its cgroup.events is watched
 	round   uint64 // of the last scan that saw it
 }
 
@@ -198,6 +199,9 @@ func (w *watcher) poll(err error) {
 		"raise fs.inotify.max_user_watches and fs.inotify.max_user_instances", "err", err)
 }
 
+// eventsFile tells on v2 whether a group has processes.
+const eventsFile = "/cgroup.events"
+
 // handle looks at one event of the kernel. Events may be old: the directory's inode number tells whether an event is about
 // what is known, about an earlier life of the same path, or about a later one.
 func (w *watcher) handle(e fsnotify.Event) {
@@ -257,7 +261,7 @@ func (w *watcher) written(path string) {
 // directory may be gone before the main lane gets there.
 func (w *watcher) lookEmpty(d *dir) {
 	var buf [256]byte
-	b, err := readSmall(d.path+"/cgroup.events", buf[:])
+	b, err := readSmall(d.path+eventsFile, buf[:])
 	if err != nil {
 		return
 	}
@@ -276,22 +280,23 @@ func (w *watcher) lookEmpty(d *dir) {
 	}
 }
 
-// watch begins to watch a directory.
-func (w *watcher) watch(d *dir) {
-	if w.fs == nil || d.watched {
-		return
+// add begins to watch a directory or file, and tells whether it could.
+func (w *watcher) add(path string) bool {
+	if w.fs == nil {
+		return false
 	}
-	err := w.fs.Add(d.path)
+	err := w.fs.Add(path)
 	switch {
 	case err == nil:
-		d.watched = true
+		return true
 	case errors.Is(err, unix.ENOSPC), errors.Is(err, unix.EMFILE), errors.Is(err, unix.ENOMEM):
 		w.poll(err)
 	case errors.Is(err, unix.ENOENT), errors.Is(err, unix.ENODEV):
 		// Gone meanwhile: its parent's watch tells.
 	default:
-		w.log.Warn("cannot watch a control group; it is looked at every "+w.refresh.String(), "path", d.path, "err", err)
+		w.log.Warn("cannot watch a control group; it is looked at every "+w.refresh.String(), "path", path, "err", err)
 	}
+	return false
 }
 
 // inode returns the inode number of a directory, which the kernel never gives twice, and how many directories are in it.
