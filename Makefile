@@ -44,7 +44,7 @@ bench: ## print the cost of the hot path: name, value, unit, reference, ratio
 	go run ./contrib/bench
 fuzz: ## run every fuzz test for FUZZTIME (60s) each
 	@$(call list,^Fuzz) | { rc=0; while read -r name pkg; do echo "fuzz $$name in $$pkg for $(FUZZTIME)"; \
-	  go test -run '^$$' -fuzz "^$$name\$$" -fuzztime $(FUZZTIME) "$$pkg" </dev/null || rc=1; done; exit $$rc; }
+	  go test -run '^$$' -fuzz "^$$name\$$" -fuzztime $(FUZZTIME) -fuzzminimizetime 10x "$$pkg" </dev/null || rc=1; done; exit $$rc; }
 soak: ## run the tests that take hours (TestSoak...)
 	@tests=$$($(call list,^TestSoak)); if [ -z "$$tests" ]; then echo "make soak: no test is named TestSoak... yet: nothing to run"; exit; fi; \
 	go test -p 1 -count=1 -timeout 3h -run '^TestSoak' $(TESTFLAGS) $$(awk '{print $$2}' <<<"$$tests" | sort -u) -args -soak

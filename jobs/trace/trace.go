@@ -10,6 +10,7 @@ import (
 	"io"
 	"math/big"
 	"strconv"
+	"strings"
 
 	"github.com/alumet-hpc/alumet-hpc/jobs"
 )
@@ -257,8 +258,9 @@ func unmarshal(raw json.RawMessage, to any, key string) error {
 
 // micro reads a decimal number of units as millionths; more than six decimals are refused.
 func micro(n json.Number) (uint64, error) {
-	if len(n) > 40 { // no real figure is longer, and an exponent could ask for gigabytes of digits
-		return 0, fmt.Errorf("number %.20s… is too long", n)
+	_, exponent, _ := strings.Cut(strings.ToLower(string(n)), "e")
+	if len(n) > 40 || len(exponent) > 3 { // no real figure is longer, and an exponent could ask for gigabytes of digits
+		return 0, fmt.Errorf("number %.20s is too long, or its exponent is", n)
 	}
 	f, err := strconv.ParseFloat(string(n), 64)
 	if err != nil || f < 0 || f > 1e12 {
