@@ -41,6 +41,18 @@ func Open(path string) (*File, error) {
 	}
 }
 
+// Reopen closes the file and opens its path anew, for files that do not begin again when they are read twice, and for those
+// that came back after they were gone. When it fails, the file stays as it is.
+func (f *File) Reopen() error {
+	n, err := Open(f.Path())
+	if err != nil {
+		return err
+	}
+	err = f.Close()
+	f.fd = n.fd
+	return err
+}
+
 // Path returns the path that the file was opened by.
 func (f *File) Path() string { return f.gone.path }
 

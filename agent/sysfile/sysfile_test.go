@@ -88,6 +88,30 @@ func TestReadGrow(t *testing.T) {
 	}
 }
 
+func TestReopen(t *testing.T) {
+	path := write(t, "1\n")
+	f := open(t, path)
+	if err := os.Rename(path, path+".old"); err != nil {
+		t.Fatal(err)
+	}
+	buf := make([]byte, 8)
+	if err := f.Reopen(); !errors.Is(err, fs.ErrNotExist) {
+		t.Errorf("Reopen = %v", err)
+	}
+	if v, err := f.Uint(buf); v != 1 || err != nil {
+		t.Errorf("the old file reads %d, %v", v, err)
+	}
+	if err := os.WriteFile(path, []byte("2\n"), 0o644); err != nil {
+		t.Fatal(err)
+	}
+	if err := f.Reopen(); err != nil {
+		t.Error(err)
+	}
+	if v, err := f.Uint(buf); v != 2 || err != nil {
+		t.Errorf("the new file reads %d, %v", v, err)
+	}
+}
+
 func TestReadAll(t *testing.T) {
 	text := strings.Repeat("0123456789\n", 2000)
 	f := open(t, write(t, text))
