@@ -1,6 +1,7 @@
 package agenttest
 
 import (
+	"os"
 	"reflect"
 	"strings"
 	"testing"
@@ -33,4 +34,24 @@ func Configure(t testing.TB, p agent.Plugin, text string) any {
 		t.Errorf("the text does not enable %s", p.Name)
 	}
 	return f.Sections[0].Config
+}
+
+// CheckReadme checks that the README.md beside the plugin shows the configuration file that is made from the defaults, in
+// its first block of TOML.
+func CheckReadme(t testing.TB, p agent.Plugin) {
+	t.Helper()
+	text, err := os.ReadFile("README.md")
+	if err != nil {
+		t.Fatal(err)
+	}
+	_, block, _ := strings.Cut(string(text), "```toml\n")
+	block, _, _ = strings.Cut(block, "```\n")
+	p.Doc = "" // the page says more than that
+	var made strings.Builder
+	if err := config.Write(&made, nil, []agent.Plugin{p}); err != nil {
+		t.Fatal(err)
+	}
+	if block != made.String() {
+		t.Errorf("README.md shows another configuration than the defaults:\n%s", Diff(made.String(), block))
+	}
 }

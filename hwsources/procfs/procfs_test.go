@@ -341,6 +341,8 @@ func TestNotSupported(t *testing.T) {
 	}
 }
 
+func TestReadme(t *testing.T) { agenttest.CheckReadme(t, Plugin()) }
+
 func TestConfiguration(t *testing.T) {
 	c := agenttest.Configure(t, Plugin(), `
 [plugins.procfs.kernel]

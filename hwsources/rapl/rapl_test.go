@@ -377,6 +377,8 @@ func TestSchedule(t *testing.T) {
 	}
 }
 
+func TestReadme(t *testing.T) { agenttest.CheckReadme(t, Plugin()) }
+
 func TestConfiguration(t *testing.T) {
 	c := agenttest.Configure(t, Plugin(), `
 [plugins.rapl]

@@ -158,6 +158,8 @@ func TestValidate(t *testing.T) {
 	}
 }
 
+func TestReadme(t *testing.T) { agenttest.CheckReadme(t, Plugin()) }
+
 func TestConfiguration(t *testing.T) {
 	c := agenttest.Configure(t, Plugin(), `
 [plugins.tdp-model]

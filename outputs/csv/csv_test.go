@@ -428,6 +428,8 @@ func TestPlugin(t *testing.T) {
 	check(t, c.OutputPath, plainHeader)
 }
 
+func TestReadme(t *testing.T) { agenttest.CheckReadme(t, Plugin()) }
+
 func TestConfiguration(t *testing.T) {
 	c := agenttest.Configure(t, Plugin(), `
 [plugins.csv]
