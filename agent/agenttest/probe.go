@@ -11,8 +11,9 @@ import (
 	"github.com/alumet-hpc/alumet-hpc/agent"
 )
 
-// Start is the wall clock of a probe before its first tick. Its ledger time then is one second.
-var Start = time.Date(2026, 1, 2, 3, 4, 5, 0, time.UTC)
+// Start is the wall clock of a probe before its first tick, 2026-01-02T03:04:05Z in Unix nanoseconds. Its ledger time then
+// is one second.
+const Start = 1767323045 * int64(time.Second)
 
 // Probe is one plugin on a recorded machine, polled by hand. Its clock stands still between the ticks.
 type Probe struct {
@@ -41,7 +42,7 @@ func Open(t testing.TB, p agent.Plugin, config any, root string) *Probe {
 func TryOpen(t testing.TB, p agent.Plugin, config any, root string) (*Probe, error) {
 	t.Helper()
 	probe := &Probe{Meter: &Meter{}, Log: &Log{}, Root: root, t: t,
-		now: agent.Instant{Wall: Start.UnixNano(), Boot: int64(time.Second)}}
+		now: agent.Instant{Wall: Start, Boot: int64(time.Second)}}
 	opened, err := agent.Open(p, config, agent.OpenOptions{
 		Sys: filepath.Join(root, "sys"), Proc: filepath.Join(root, "proc"),
 		Log: probe.Log.Logger(), Meter: probe.Meter,
