@@ -106,10 +106,14 @@ func (b *testBooks) group(id jobs.ID, step string) *testGroup {
 func (b *testBooks) Begin(now agent.Instant, id jobs.ID, step string, cpus []int) *jobs.Group {
 	b.mu.Lock()
 	defer b.mu.Unlock()
-	g := b.group(id, step)
-	if g.open {
+	if b.group(id, step).open {
 		b.t.Errorf("begin %s %s, which is open", id, step)
 	}
+	return b.begin(now, id, step, cpus)
+}
+
+func (b *testBooks) begin(now agent.Instant, id jobs.ID, step string, cpus []int) *jobs.Group {
+	g := b.group(id, step)
 	if step != "" && !b.group(id, "").open {
 		b.t.Errorf("begin step %s of %s, which is not open", step, id)
 	}
@@ -122,7 +126,9 @@ func (b *testBooks) Begin(now agent.Instant, id jobs.ID, step string, cpus []int
 }
 
 func (b *testBooks) Found(now agent.Instant, id jobs.ID, step string, cpus []int, cpu uint64) *jobs.Group {
-	g := b.Begin(now, id, step, cpus)
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	g := b.begin(now, id, step, cpus)
 	b.group(id, step).found, b.group(id, step).cpu = true, cpu
 	return g
 }
@@ -453,9 +459,18 @@ func TestMain(m *testing.M) {
 		fmt.Fprintln(os.Stderr, err)
 		os.Exit(1)
 	}
-	for start := time.Now(); time.Since(start) < d; {
+	// Less urgent than the tracker, as jobs are beside an agent that its unit file raises.
+	_ = unix.Setpriority(unix.PRIO_PROCESS, 0, 10)
+	for start := cpuTime(); cpuTime()-start < d; {
 	}
 	os.Exit(0)
+}
+
+// cpuTime is what this process has used.
+func cpuTime() time.Duration {
+	var ts unix.Timespec
+	_ = unix.ClockGettime(unix.CLOCK_PROCESS_CPUTIME_ID, &ts)
+	return time.Duration(ts.Nano())
 }
 
 func (m *machine) counter(path, controller string) uint64 {

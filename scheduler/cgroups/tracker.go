@@ -62,20 +62,29 @@ type Options struct {
 	Refresh time.Duration
 }
 
-// Attach tells the tracker its surroundings and adds a matcher; nil: only what is busy on the node is of interest. The
-// plugin that calls it also adds a source whose Poll and Edge call Refresh. The tracker starts at the first Refresh, when
-// all plugins are attached, and is closed with the setup.
+// On tells the tracker the roots of sysfs and procfs and the log, for agents without a scheduler's plugin: how busy the node
+// is and programs that the agent starts are of interest there, too. edge asks the agent for a reading between ticks; nil: it
+// cannot be asked. The first of On and Attach counts.
+func (t *Tracker) On(sys, proc string, log *slog.Logger, edge func()) {
+	if t.proc != "" {
+		return
+	}
+	t.sys, t.proc, t.log = sys, proc, log
+	if edge != nil {
+		t.edge = edge
+	}
+}
+
+// Attach adds a scheduler's matcher. The plugin that calls it also adds a source whose Poll and Edge call Refresh. The
+// tracker starts at the first Refresh, when all plugins are attached, and is closed with the setup.
 func (t *Tracker) Attach(s *agent.Setup, m Matcher, o Options) {
-	if t.proc == "" {
-		t.log, t.sys, t.proc, t.edge = s.Log, s.Sys, s.Proc, s.Edge
-		s.OnClose(t.Close)
-	}
-	if m != nil {
-		t.matchers = append(t.matchers, m)
-	}
+	t.On(s.Sys, s.Proc, s.Log, s.Edge)
+	t.edge = s.Edge
+	t.matchers = append(t.matchers, m)
 	if o.Refresh > 0 {
 		t.refresh = min(t.refresh, o.Refresh)
 	}
+	s.OnClose(t.Close)
 }
 
 // Refresh reads the counters of all groups and tells the books: groups that have appeared, what all of them use, how busy

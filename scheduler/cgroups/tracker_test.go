@@ -22,7 +22,7 @@ func TestJobFromBeginToEnd(t *testing.T) {
 			m.rmdir("/slurm_n1/uid_1000", c)
 			m.until(tr, "job ends", func() bool { return !m.books.get("1", "").open })
 			want := m.counter("/slurm_n1", c)
-			if want < 40e6 {
+			if want < 50e6 {
 				t.Fatalf("parent counts only %d ns", want)
 			}
 			if got := m.books.used("1", ""); got != want {
