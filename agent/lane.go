@@ -90,6 +90,7 @@ func (l *lane) tick(now Instant) {
 }
 
 func (l *lane) poll(s *sourceElement, now Instant) {
+	before := len(s.pending.Points)
 	err := s.poll(now)
 	if errors.Is(err, ErrGone) {
 		l.agent.log.Info("source has ended", "element", s.String(), "reason", err)
@@ -98,7 +99,8 @@ func (l *lane) poll(s *sourceElement, now Instant) {
 		return
 	}
 	s.note(l.agent.log, "source", err)
-	if s.retryAt = 0; err != nil {
+	// A source of which only a part has failed goes on with the rest.
+	if s.retryAt = 0; err != nil && len(s.pending.Points) == before {
 		s.retryAt = now.Boot + int64(backOff(s.failures, s.Period, max(time.Minute, s.Period)))
 	}
 }

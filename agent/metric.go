@@ -29,7 +29,8 @@ type Metric struct {
 	Description string
 	Type        ValueType
 	Unit        Unit
-	// Attributes are the keys that points of this metric may carry, in the order in which outputs with columns show them.
+	// Attributes are the keys that points of this metric may carry, as far as its definition knows; see
+	// [Registry.Attributes] for those of all definitions.
 	Attributes []string
 }
 
@@ -38,13 +39,16 @@ type Registry struct {
 	mu     sync.RWMutex
 	list   []*Metric
 	byName map[string]*Metric
+	attrs  map[string][]string // by name: of all definitions that share the metric
 }
 
 // NewRegistry makes an empty registry.
-func NewRegistry() *Registry { return &Registry{byName: map[string]*Metric{}} }
+func NewRegistry() *Registry {
+	return &Registry{byName: map[string]*Metric{}, attrs: map[string][]string{}}
+}
 
-// Add registers m. A name that is registered already with the same unit and type is shared: the first definition stays
-// and learns new attribute keys; with another unit or type it is an error that names both.
+// Add registers m. A name that is registered already with the same unit and type is shared: the first definition stays;
+// with another unit or type it is an error that names both.
 func (r *Registry) Add(m Metric) (*Metric, error) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
@@ -52,7 +56,7 @@ func (r *Registry) Add(m Metric) (*Metric, error) {
 		if !compatible(old, &m) {
 			return nil, fmt.Errorf("metric %s (%s, %s) is already registered as %s, %s", m.Name, m.Type, m.Unit, old.Type, old.Unit)
 		}
-		old.Attributes = union(old.Attributes, m.Attributes)
+		r.attrs[m.Name] = union(r.attrs[m.Name], m.Attributes)
 		return old, nil
 	}
 	return r.insert(m), nil
@@ -87,6 +91,13 @@ func (r *Registry) ByName(name string) (*Metric, bool) {
 	return m, ok
 }
 
+// Attributes returns the keys that points of m may carry, of all definitions that share it. The caller must not change it.
+func (r *Registry) Attributes(m *Metric) []string {
+	r.mu.RLock()
+	defer r.mu.RUnlock()
+	return r.attrs[m.Name]
+}
+
 // All returns the metrics in the order of their registration.
 func (r *Registry) All() []*Metric {
 	r.mu.RLock()
@@ -98,6 +109,7 @@ func (r *Registry) insert(m Metric) *Metric {
 	p := &m
 	r.list = append(r.list, p)
 	r.byName[p.Name] = p
+	r.attrs[p.Name] = p.Attributes
 	return p
 }
 

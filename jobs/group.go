@@ -100,7 +100,7 @@ func (g *Group) live(t int64) {
 	if g.Live() {
 		return
 	}
-	if g.nlives == 0 {
+	if g.firstLife == 0 {
 		g.firstLife = t
 	}
 	g.nlives++
@@ -167,7 +167,7 @@ func (g *Group) endTime() int64 {
 	if n := len(g.lives); n > 0 {
 		return g.lives[n-1].end
 	}
-	return g.u.last().t
+	return max(g.firstLife, g.u.last().t)
 }
 
 func (g *Group) grow(sensors int) {

@@ -320,7 +320,11 @@ func (l *Ledger) hold(e *Event) {
 	names := slices.Clone(e.Jobs)
 	slices.Sort(names)
 	for _, n := range slices.Compact(names) {
-		h.jobs = append(h.jobs, l.Group(n, ""))
+		j := l.Group(n, "")
+		if j.firstLife == 0 { // a job that has no group here yet, or never will, lives from when it holds something
+			j.firstLife = e.T
+		}
+		h.jobs = append(h.jobs, j)
 	}
 	s.held = true
 	s.holders = append(s.holders, h)

@@ -181,7 +181,7 @@ func (l *Ledger) Records(list []JobRecord, now int64) []JobRecord {
 	settled := l.settledSince(now)
 	l.closing = l.closing[:0]
 	for _, j := range l.jobs {
-		if !j.known || !j.dirty && !j.Live() {
+		if !j.known && j.firstLife == 0 || !j.dirty && !j.Live() {
 			continue
 		}
 		list = append(list, l.record(j, settled))
@@ -242,7 +242,7 @@ func (l *Ledger) record(j *Group, settled int64) JobRecord {
 		r.End, r.WallEnd = j.endTime(), j.wallEnd
 	}
 	for _, st := range j.steps {
-		x := StepRecord{Step: st.name, Begin: st.firstLife, WallBegin: st.wallBegin, CPUNs: st.CPUNs(), FinalReading: st.final}
+		x := StepRecord{Step: st.name, Begin: st.firstLife, WallBegin: st.wallBegin, SeenBegin: st.seenBegin, CPUNs: st.CPUNs(), FinalReading: st.final}
 		if !st.Live() {
 			x.End, x.WallEnd = st.endTime(), st.wallEnd
 		}

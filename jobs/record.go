@@ -48,8 +48,10 @@ type StepRecord struct {
 	Step               string
 	Begin, End         int64
 	WallBegin, WallEnd int64
-	CPUNs              uint64
-	FinalReading       Final
+	// SeenBegin is as in [JobRecord].
+	SeenBegin    bool
+	CPUNs        uint64
+	FinalReading Final
 }
 
 // Final says where the last reading of a group came from.

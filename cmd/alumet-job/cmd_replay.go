@@ -47,20 +47,20 @@ for audits, and to see what another policy would have said. FILE may be "-".`,
 func runReplay(out io.Writer, in io.Reader, path string, o replayOptions) error {
 	var policy jobs.Policy
 	if err := policy.UnmarshalText([]byte(o.policy)); err != nil {
-		return fmt.Errorf("--policy: %w", err)
+		return usage(fmt.Errorf("--policy: %w", err))
 	}
 	if o.format != "table" && o.format != "json" {
-		return fmt.Errorf("--format %q is unknown: want table or json", o.format)
+		return usage(fmt.Errorf("--format %q is unknown: want table or json", o.format))
 	}
 	l := jobs.NewLedger(policy)
 	for _, f := range o.floors {
 		i := strings.LastIndexByte(f, '=')
 		if i <= 0 {
-			return fmt.Errorf("--floor %q: want SENSOR=WATTS, such as rapl:package:0=31.5", f)
+			return usage(fmt.Errorf("--floor %q: want SENSOR=WATTS, such as rapl:package:0=31.5", f))
 		}
 		uw, err := trace.ParseMicro(f[i+1:])
 		if err != nil {
-			return fmt.Errorf("--floor %q: %w", f, err)
+			return usage(fmt.Errorf("--floor %q: %w", f, err))
 		}
 		l.FixFloor(f[:i], uw)
 	}

@@ -48,10 +48,10 @@ func finished() Input {
 		Begin: 1000 * second, End: 1000*second + ran, WallBegin: noon, WallEnd: noon + ran,
 		SeenBegin: true, FinalReading: jobs.FinalParent, Lives: 1, CPUNs: uint64(5900 * second), ExistNs: ran,
 		Steps: []jobs.StepRecord{
-			{Step: "0", Begin: 1002 * second, End: 1502 * second, WallBegin: noon + 2*second, WallEnd: noon + 502*second, FinalReading: jobs.FinalGroup},
-			{Step: "1", Begin: 1503 * second, End: 2003 * second, WallBegin: noon + 503*second, WallEnd: noon + 1003*second, FinalReading: jobs.FinalGroup},
-			{Step: "2", Begin: 2004 * second, End: 3400 * second, WallBegin: noon + 1004*second, WallEnd: noon + 2400*second, FinalReading: jobs.FinalGroup},
-			{Step: "batch", Begin: 1000*second + 5, End: 1000*second + ran, WallBegin: noon + 5, WallEnd: noon + ran, FinalReading: jobs.FinalGroup},
+			{Step: "0", SeenBegin: true, Begin: 1002 * second, End: 1502 * second, WallBegin: noon + 2*second, WallEnd: noon + 502*second, FinalReading: jobs.FinalGroup},
+			{Step: "1", SeenBegin: true, Begin: 1503 * second, End: 2003 * second, WallBegin: noon + 503*second, WallEnd: noon + 1003*second, FinalReading: jobs.FinalGroup},
+			{Step: "2", SeenBegin: true, Begin: 2004 * second, End: 3400 * second, WallBegin: noon + 1004*second, WallEnd: noon + 2400*second, FinalReading: jobs.FinalGroup},
+			{Step: "batch", SeenBegin: true, Begin: 1000*second + 5, End: 1000*second + ran, WallBegin: noon + 5, WallEnd: noon + ran, FinalReading: jobs.FinalGroup},
 		},
 	}
 	add := func(sensor string, scale uint64, covered int64) {
@@ -84,7 +84,7 @@ func simulated() Input {
 		ID: jobs.ID{Scheduler: "slurm", Name: "12"}, Policy: "usage/1, hybrid/1",
 		Facts: jobs.Facts{UID: 1001, JobName: "\x1b]0;evil\a prices", ArrayJob: "10", ArrayTask: "2"},
 		Begin: 1, WallBegin: noon, ExistNs: ran, CPUNs: 88_000_000_000, Lives: 2,
-		Steps: []jobs.StepRecord{{Step: "batch", Begin: 1, WallBegin: noon}, {Step: "0", Begin: 2, End: 3 * second, WallBegin: noon + 1, WallEnd: noon + 3*second, FinalReading: jobs.FinalShared}},
+		Steps: []jobs.StepRecord{{Step: "batch", SeenBegin: true, Begin: 1, WallBegin: noon}, {Step: "0", SeenBegin: true, Begin: 2, End: 3 * second, WallBegin: noon + 1, WallEnd: noon + 3*second, FinalReading: jobs.FinalShared}},
 	}
 	m := jobs.Totals{MeasuredUJ: 4_000_000_000, SystemUJ: 1_000_000, IdleUJ: 2_000_000_000, VanishedUJ: 17, UnobservedUJ: 5_000_000}
 	j.Figures = append(figures("rapl:package:0", 60*second, m, steps, 1_200_000_001, 300_000_000, 77), figures("tdp:package:0", ran, m, steps, 1_000_000_000, 250_000_000, 0)...)

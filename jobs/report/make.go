@@ -41,7 +41,7 @@ func Make(in Input) (*Report, error) {
 	r.whole = lifetime{r.End, r.ExistNs}
 	if asked >= 0 && in.Step != jobs.Between {
 		s := &r.Steps[asked]
-		r.Begin, r.End, r.ExistNs, r.CPUNs, r.Final, r.ended = s.Begin, s.End, s.RanNs, s.CPUNs, s.Final, s.ended
+		r.Begin, r.End, r.ExistNs, r.CPUNs, r.SeenBegin, r.Final, r.ended = s.Begin, s.End, s.RanNs, s.CPUNs, s.SeenBegin, s.Final, s.ended
 	}
 	for i := range r.Sensors {
 		r.finish(&r.Sensors[i], asked)
@@ -99,9 +99,10 @@ func (r *Report) addStep(s *jobs.StepRecord) {
 	i := r.step(s.Step)
 	if i < 0 {
 		i = len(r.Steps)
-		r.Steps = append(r.Steps, Step{Name: s.Step, Begin: s.WallBegin})
+		r.Steps = append(r.Steps, Step{Name: s.Step, Begin: s.WallBegin, SeenBegin: true})
 	}
 	t := &r.Steps[i]
+	t.SeenBegin = t.SeenBegin && s.SeenBegin
 	t.End = wallEnd(s.End-s.Begin, s.WallBegin, s.WallEnd, s.End)
 	end := s.End
 	if end == 0 {

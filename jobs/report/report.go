@@ -67,6 +67,7 @@ type Step struct {
 	Begin, End int64 // Unix ns; End 0: live. Both 0 for what was between steps.
 	RanNs      int64
 	CPUNs      uint64
+	SeenBegin  bool
 	Final      jobs.Final
 	ended      bool
 }

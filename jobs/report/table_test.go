@@ -70,7 +70,7 @@ func gpus() Input {
 	uj := []uint64{}
 	for i := range 300 {
 		name := strconv.Itoa(i)
-		j.Steps = append(j.Steps, jobs.StepRecord{Step: name, Begin: int64(i) * second, End: int64(i+1) * second, WallBegin: noon + int64(i)*second, WallEnd: noon + int64(i+1)*second, FinalReading: jobs.FinalGroup})
+		j.Steps = append(j.Steps, jobs.StepRecord{Step: name, SeenBegin: true, Begin: int64(i) * second, End: int64(i+1) * second, WallBegin: noon + int64(i)*second, WallEnd: noon + int64(i+1)*second, FinalReading: jobs.FinalGroup})
 		names, uj = append(names, name), append(uj, uint64(1_000_001*(i*7919%300+1)))
 	}
 	names, uj = append(names, jobs.Between), append(uj, 5)

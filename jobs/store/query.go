@@ -118,10 +118,10 @@ func (v *View) jobs(where string, args []any) (ids []int64, list []jobs.JobRecor
 }
 
 func (v *View) steps(id int64, r *jobs.JobRecord) error {
-	return v.query(`SELECT step, begin_ns, end_ns, begin_wall_ns, end_wall_ns, cpu_ns, final_reading FROM step WHERE job = ?
-		ORDER BY begin_ns, step`, []any{id}, func(rows *sql.Rows) error {
+	return v.query(`SELECT step, begin_ns, end_ns, begin_wall_ns, end_wall_ns, seen_begin, cpu_ns, final_reading FROM step
+		WHERE job = ? ORDER BY begin_ns, step`, []any{id}, func(rows *sql.Rows) error {
 		var s jobs.StepRecord
-		err := rows.Scan(&s.Step, &s.Begin, &s.End, &s.WallBegin, &s.WallEnd, &s.CPUNs, &s.FinalReading)
+		err := rows.Scan(&s.Step, &s.Begin, &s.End, &s.WallBegin, &s.WallEnd, &s.SeenBegin, &s.CPUNs, &s.FinalReading)
 		r.Steps = append(r.Steps, s)
 		return err
 	})

@@ -100,7 +100,7 @@ func (w *writing) job(j *jobs.JobRecord, policy string, figures, steps, stepFigu
 	}
 	for i := range j.Steps {
 		t := &j.Steps[i]
-		steps.add(w.ctx, id, t.Step, t.Begin, t.End, t.WallBegin, t.WallEnd, w.signed("CPU time", t.CPUNs), t.FinalReading)
+		steps.add(w.ctx, id, t.Step, t.Begin, t.End, t.WallBegin, t.WallEnd, t.SeenBegin, w.signed("CPU time", t.CPUNs), t.FinalReading)
 	}
 	for i := range j.Figures {
 		g := &j.Figures[i]

@@ -33,7 +33,8 @@ func (s *statements) prepare(conn *sql.Conn) error {
 		ELSE policy || ', ' || excluded.policy END`
 	figure := `INSERT OR REPLACE INTO figure (sensor, job, uj, late_uj, uncertain_uj, covered_ns, measured_uj, system_uj,
 		idle_uj, vanished_uj, unobserved_uj) VALUES `
-	step := `INSERT OR REPLACE INTO step (job, step, begin_ns, end_ns, begin_wall_ns, end_wall_ns, cpu_ns, final_reading) VALUES `
+	step := `INSERT OR REPLACE INTO step (job, step, begin_ns, end_ns, begin_wall_ns, end_wall_ns, seen_begin, cpu_ns,
+		final_reading) VALUES `
 	stepFigure := `INSERT OR REPLACE INTO step_figure (job, step, sensor, uj, late_uj, uncertain_uj) VALUES `
 	books := `INSERT OR REPLACE INTO books (id, time_ns, wall_ns, policy, state) VALUES (1, ?, ?, ?, ?)`
 	for _, p := range []struct {
@@ -49,8 +50,8 @@ func (s *statements) prepare(conn *sql.Conn) error {
 		{&s.books, books},
 		{&s.figure, figure + tuples(11, 1)},
 		{&s.figures, figure + tuples(11, together)},
-		{&s.step, step + tuples(8, 1)},
-		{&s.steps, step + tuples(8, together)},
+		{&s.step, step + tuples(9, 1)},
+		{&s.steps, step + tuples(9, together)},
 		{&s.stepFigure, stepFigure + tuples(6, 1)},
 		{&s.stepFigures, stepFigure + tuples(6, together)},
 		{&s.state, `SELECT state FROM books`},

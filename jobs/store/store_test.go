@@ -135,8 +135,8 @@ func full() *jobs.Record {
 			Begin: 10, End: 90, WallBegin: 1_600_000_000_000_000_000, WallEnd: 1_600_000_000_000_000_080, SeenBegin: true,
 			FinalReading: jobs.FinalParent, Lives: 2, CPUNs: 77, ExistNs: 80, Policy: "hybrid/1",
 			Steps: []jobs.StepRecord{
-				{Step: "batch", Begin: 11, End: 89, WallBegin: 1, WallEnd: 2, CPUNs: 60, FinalReading: jobs.FinalGroup},
-				{Step: "0", Begin: 20, End: 30, WallBegin: 3, WallEnd: 4, CPUNs: 9, FinalReading: jobs.FinalShared},
+				{Step: "batch", SeenBegin: true, Begin: 11, End: 89, WallBegin: 1, WallEnd: 2, CPUNs: 60, FinalReading: jobs.FinalGroup},
+				{Step: "0", SeenBegin: true, Begin: 20, End: 30, WallBegin: 3, WallEnd: 4, CPUNs: 9, FinalReading: jobs.FinalShared},
 			},
 			Figures: []jobs.Figure{
 				{Sensor: "nvml:gpu:0", UJ: 60, LateUJ: 1, UncertainUJ: 2, CoveredNs: 3, Meanwhile: jobs.Totals{MeasuredUJ: 100, SystemUJ: 1, IdleUJ: 2, VanishedUJ: 3, UnobservedUJ: 4}},

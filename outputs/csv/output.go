@@ -88,7 +88,7 @@ func (o *output) close() error {
 func (o *output) makeHeader() []byte {
 	var keys []string
 	for _, m := range o.metrics.All() {
-		for _, k := range m.Attributes {
+		for _, k := range o.metrics.Attributes(m) {
 			if k != late && !slices.Contains(fixed[:], k) {
 				keys = append(keys, k)
 			}

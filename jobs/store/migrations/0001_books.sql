@@ -84,6 +84,7 @@ CREATE TABLE step (
   end_ns INTEGER NOT NULL,
   begin_wall_ns INTEGER NOT NULL,
   end_wall_ns INTEGER NOT NULL,
+  seen_begin INTEGER NOT NULL,
   cpu_ns INTEGER NOT NULL,
   final_reading INTEGER NOT NULL,
   PRIMARY KEY (job, step)
