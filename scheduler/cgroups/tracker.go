@@ -69,7 +69,10 @@ func (t *Tracker) On(sys, proc string, log *slog.Logger, edge func()) {
 	if t.proc != "" {
 		return
 	}
-	t.sys, t.proc, t.log = sys, proc, log
+	t.sys, t.proc = sys, proc
+	if log != nil {
+		t.log = log
+	}
 	if edge != nil {
 		t.edge = edge
 	}
