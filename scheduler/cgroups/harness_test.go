@@ -2,6 +2,7 @@ package cgroups
 
 import (
 	"bytes"
+	"flag"
 	"fmt"
 	"io"
 	"log/slog"
@@ -452,6 +453,9 @@ func (m *machine) burner(path, controller string, d time.Duration) *exec.Cmd {
 func TestMain(m *testing.M) {
 	group := os.Getenv("BURN_GROUP")
 	if group == "" {
+		if flag.Lookup("soak") == nil {
+			flag.Bool("soak", false, "run the tests that take hours")
+		}
 		os.Exit(m.Run())
 	}
 	d, _ := time.ParseDuration(os.Getenv("BURN"))
@@ -496,3 +500,8 @@ func (m *machine) counter(path, controller string) uint64 {
 	}
 	return v
 }
+
+func newBatch() *agent.Batch { return &agent.Batch{} }
+
+// soaking tells whether the test binary was given -soak.
+func soaking() bool { return flag.Lookup("soak").Value.String() == "true" }
