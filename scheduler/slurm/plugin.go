@@ -24,7 +24,7 @@ type Config struct {
 	FlushInterval config.Duration `toml:"flush_interval" comment:"Interval between two flushes of the measurements; 0: after each"`
 	Refresh       config.Duration `toml:"cgroupv1_refresh_interval" comment:"Interval between two scans of the control groups. New groups are reported by the kernel, v1 and v2 alike:\nthis is for what it may have lost."`
 	JobsOnly      bool            `toml:"jobs_only" comment:"Only monitor the job cgroup related metrics and skip the others"`
-	IgnoreNonJobs *bool           `toml:"ignore_non_jobs" comment:"Newer name of jobs_only; where both are given they must agree"`
+	IgnoreNonJobs *bool           `toml:"ignore_non_jobs" comment:"Newer name of jobs_only; where both are given it wins"`
 	Level         string          `toml:"jobs_monitoring_level" comment:"Down to which groups measurements are made: job, step, substep or task"`
 	Paused        bool            `toml:"add_source_in_pause_state" comment:"If true, the source is started in pause state (only for advanced setup with a control plugin enabled)"`
 	Annotate      bool            `toml:"annotate_foreign_measurements" comment:"If true, add the job to the measurements that other plugins make of its cgroups"`
