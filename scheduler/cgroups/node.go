@@ -194,7 +194,7 @@ func (n *node) end() {
 		_ = n.file.Close()
 		n.file = nil
 	}
-	n.state, n.raw = usageNone, 0
+	n.state, n.raw, n.ino = usageNone, 0, 0
 	if n.empty {
 		n.final, n.empty = jobs.FinalGroup, false
 	} else {

@@ -64,6 +64,11 @@ func (w *watcher) descend(d *dir) {
 	if err != nil || subs == 0 {
 		return
 	}
+	w.list(d, false)
+}
+
+// list visits what is in a directory. reported means that what is known already is not to be looked into again.
+func (w *watcher) list(d *dir, reported bool) {
 	list, err := os.ReadDir(d.path)
 	if err != nil {
 		w.keep(d, err)
@@ -71,7 +76,7 @@ func (w *watcher) descend(d *dir) {
 	}
 	for _, e := range list {
 		if e.IsDir() {
-			w.visit(d, d.path+"/"+e.Name(), false)
+			w.visit(d, d.path+"/"+e.Name(), reported)
 		}
 	}
 }

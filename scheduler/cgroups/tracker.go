@@ -180,6 +180,7 @@ func (t *Tracker) readOnce() (ended bool) {
 // endLife closes a group's CPU counter and puts it down for its share of the parent's residual.
 func (t *Tracker) endLife(n *node) {
 	n.end()
+	t.state.stale = true
 	t.await(n)
 }
 

@@ -167,7 +167,7 @@ func (w *watcher) look(n *node, ended []*node) {
 			}
 		}
 		if _, subs, err := inode(d.path); err == nil && subs != known {
-			w.descend(d)
+			w.list(d, true)
 		}
 	}
 }
