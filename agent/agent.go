@@ -158,6 +158,9 @@ func (a *Agent) Run(ctx context.Context, ready func()) error {
 	return a.close()
 }
 
+// Edge asks for a reading between ticks; see [Setup]. It may be called from any goroutine.
+func (a *Agent) Edge() { a.lanes[0].edge() }
+
 // ReadNow has every source read and flushed at once, and returns when that is done. It is for the moments right before
 // and after an observed program runs; Run must be running.
 func (a *Agent) ReadNow(ctx context.Context) error {
