@@ -87,6 +87,9 @@ func (t *Tracker) arrive(n *node) {
 	}
 	t.parents.arrive(n)
 	t.join(n)
+	if n.Role == Step && n.version == V1 {
+		t.bare = append(t.bare, &bare{n: n})
+	}
 	for _, p := range t.sources {
 		p.arrive(n)
 	}

@@ -446,6 +446,8 @@ func (m *machine) burner(path, controller string, d time.Duration) *exec.Cmd {
 	if err := cmd.Start(); err != nil {
 		m.t.Fatal(err)
 	}
+	pid := strconv.Itoa(cmd.Process.Pid)
+	_ = os.Symlink("/proc/"+pid, filepath.Join(m.proc, pid)) // a number that comes again is linked already
 	return cmd
 }
 

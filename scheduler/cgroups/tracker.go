@@ -44,7 +44,10 @@ type Tracker struct {
 	units  []*unit // jobs and steps that the books hold open, jobs before their steps
 	byName map[unitKey]*unit
 	own    []*Followed // jobs beside the groups
-	buf    []byte
+	bare   []*bare     // steps without a CPU counter
+
+	saidBare bool
+	buf      []byte
 
 	parents parents
 	state   state
@@ -105,6 +108,7 @@ func (t *Tracker) Refresh(now agent.Instant) error {
 	t.readAll(now)
 	t.lookAround(now)
 	t.resolve(now)
+	t.readBare()
 	t.tell(now)
 	t.endUnits(now)
 	t.keepState()

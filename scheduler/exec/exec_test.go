@@ -196,12 +196,9 @@ func (b *books) Begin(_ agent.Instant, id jobs.ID, step string, _ []int) *jobs.G
 func (b *books) End(_ agent.Instant, _ *jobs.Group, cpu uint64, _ jobs.Final) { b.ended = cpu }
 func (b *books) Parent(_ agent.Instant, cpu uint64)                           { b.parent = cpu }
 
-func FuzzParseStat(f *testing.F) {
-	f.Add([]byte("1 (a) b) S 0 1 1 0 -1 4194560 1 2 3 4 5 6 7 8 20 0 1 0 99 1 2"))
-	f.Fuzz(func(t *testing.T, b []byte) {
-		parseStat(b)
-		ownPath(string(b), &cgroups.Hierarchy{Version: cgroups.V1, Root: "/x"})
-	})
+func FuzzOwnPath(f *testing.F) {
+	f.Add("4:memory:/process_api/1\n2:cpu,cpuacct:/x/a/b\n0::/user.slice\n")
+	f.Fuzz(func(t *testing.T, s string) { ownPath(s, &cgroups.Hierarchy{Version: cgroups.V1, Root: "/x"}) })
 }
 
 func TestOwnPath(t *testing.T) {

@@ -119,7 +119,7 @@ func (l *ledger) Parent(_ agent.Instant, cpu uint64) {
 func (l *ledger) Busy(agent.Instant, int, uint64) {}
 func (l *ledger) TrackerState(_ string, s []byte) { l.state = append(l.state[:0], s...) }
 func (l *ledger) LastTrackerState(string) []byte  { return nil }
-func (a *account) total() uint64                  { return a.sum + a.cpu }
+func (a account) total() uint64                   { return a.sum + a.cpu }
 func (l *ledger) account(name string) account {
 	l.mu.Lock()
 	defer l.mu.Unlock()
