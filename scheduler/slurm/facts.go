@@ -24,6 +24,11 @@ func describe(env cgroups.Environ, id jobs.ID, f *jobs.Facts) bool {
 	set(&f.Partition, "SLURM_JOB_PARTITION")
 	set(&f.Account, "SLURM_JOB_ACCOUNT")
 	set(&f.JobName, "SLURM_JOB_NAME")
+	if offset != "" {
+		set(&f.Partition, "SLURM_JOB_PARTITION_HET_GROUP_"+offset)
+		set(&f.Account, "SLURM_JOB_ACCOUNT_HET_GROUP_"+offset)
+		set(&f.JobName, "SLURM_JOB_NAME_HET_GROUP_"+offset)
+	}
 	set(&f.ArrayJob, "SLURM_ARRAY_JOB_ID")
 	set(&f.ArrayTask, "SLURM_ARRAY_TASK_ID")
 	return true
@@ -35,16 +40,15 @@ const maxFact = 1024
 // maxHet is Slurm's own bound of the components of a heterogeneous job.
 const maxHet = 128
 
-// hetJob returns the leader's number and the index of the component, empty when the job is not heterogeneous.
+// hetJob returns the leader's number and the index of the component, empty when the job is not heterogeneous. In tasks of an
+// srun without an allocation Slurm uses the older word PACK only.
 func hetJob(env cgroups.Environ, id jobs.ID) (leader, offset string) {
-	leader = env.Get("SLURM_JOB_ID_HET_GROUP_0")
 	size, _ := strconv.Atoi(env.Get("SLURM_HET_SIZE"))
-	if leader == "" || size < 1 {
-		return "", ""
-	}
-	for i := range min(size, maxHet) {
-		if env.Get("SLURM_JOB_ID_HET_GROUP_"+strconv.Itoa(i)) == id.Name {
-			return leader, strconv.Itoa(i)
+	for _, prefix := range [...]string{"SLURM_JOB_ID_HET_GROUP_", "SLURM_JOB_ID_PACK_GROUP_"} {
+		for i := range min(size, maxHet) {
+			if env.Get(prefix+strconv.Itoa(i)) == id.Name {
+				return env.Get(prefix + "0"), strconv.Itoa(i)
+			}
 		}
 	}
 	return "", ""

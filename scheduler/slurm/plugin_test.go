@@ -120,6 +120,8 @@ func TestDescribe(t *testing.T) {
 		{"12", env("SLURM_JOB_ID=12", "SLURM_ARRAY_JOB_ID=11", "SLURM_ARRAY_TASK_ID=1"), true, jobs.Facts{ArrayJob: "11", ArrayTask: "1"}},
 		{"15", env("SLURM_JOB_ID=14", "SLURM_HET_SIZE=2", "SLURM_JOB_ID_HET_GROUP_0=14", "SLURM_JOB_ID_HET_GROUP_1=15"), true,
 			jobs.Facts{HetJob: "14", HetOffset: "1"}},
+		{"2", env("SLURM_JOB_ID=1", "SLURM_HET_SIZE=2", "SLURM_JOB_ID_PACK_GROUP_0=1", "SLURM_JOB_ID_PACK_GROUP_1=2", "SLURM_JOB_NAME=a",
+			"SLURM_JOB_NAME_HET_GROUP_1=b"), true, jobs.Facts{HetJob: "1", HetOffset: "1", JobName: "b"}},
 		{"16", env("SLURM_JOB_ID=14", "SLURM_HET_SIZE=2", "SLURM_JOB_ID_HET_GROUP_0=14", "SLURM_JOB_ID_HET_GROUP_1=15"), false, jobs.Facts{}},
 		{"7", env("SLURM_JOB_ID=7", "SLURM_JOB_NAME="+strings.Repeat("x", 5000)), true, jobs.Facts{}},
 	} {
