@@ -38,10 +38,11 @@ type asked struct {
 	cpus  []int
 }
 
-// tries are how long after a job's appearance its processes are looked at. Its first task starts some milliseconds after
-// its groups; a job that waits between its steps has none for long.
-var tries = [...]time.Duration{5 * time.Millisecond, 25 * time.Millisecond, 100 * time.Millisecond, 500 * time.Millisecond,
-	2 * time.Second, 10 * time.Second, time.Minute, 10 * time.Minute}
+// tries are the times between two looks at a job's processes, from when the job or its latest step appeared. The first task
+// starts some 5 to 30 ms after the step's first directory, and may be short; a job that waits between its steps has no
+// processes for long.
+var tries = [...]time.Duration{5 * time.Millisecond, 5 * time.Millisecond, 10 * time.Millisecond, 10 * time.Millisecond, 20 * time.Millisecond,
+	50 * time.Millisecond, 100 * time.Millisecond, 300 * time.Millisecond, 500 * time.Millisecond, 2 * time.Second, 10 * time.Second, time.Minute}
 
 func newDescriber(proc string, ms []Matcher, hs []Hierarchy, q *queue) *describer {
 	return &describer{proc: proc, matchers: ms, hs: hs, queue: q, names: map[int64]string{},
@@ -55,8 +56,15 @@ func (d *describer) close() {
 	<-d.done
 }
 
-// ask asks for the facts of a job. In a flood of jobs some remain without facts rather than that the watcher waits.
-func (d *describer) ask(n *node, _ *dir) {
+// ask asks for the facts of a job, when it or a step of it has appeared. In a flood of jobs some remain without facts rather
+// than that the watcher waits.
+func (d *describer) ask(n *node) {
+	if n.Role == Step {
+		n = n.up
+	}
+	if n == nil || n.Role != Job {
+		return
+	}
 	select {
 	case d.asked <- asked{n: n, facts: jobs.Facts{UID: n.UID}}:
 	default:
@@ -73,6 +81,14 @@ func (d *describer) run() {
 		case <-d.stop:
 			return
 		case a := <-d.asked:
+			if a.n.described {
+				continue
+			}
+			if i := slices.IndexFunc(waiting, func(w asked) bool { return w.n == a.n }); i >= 0 {
+				a = waiting[i]
+				a.tries = 0
+				waiting = slices.Delete(waiting, i, i+1)
+			}
 			waiting = d.look(waiting, a, time.Now())
 		case now := <-timer.C:
 			for len(waiting) > 0 && !waiting[0].next.After(now) {
@@ -98,7 +114,8 @@ func (d *describer) look(waiting []asked, a asked, now time.Time) []asked {
 	if !factsEqual(before.facts, a.facts) || !slices.Equal(before.cpus, a.cpus) {
 		d.queue.put(event{kind: newFacts, n: a.n, facts: a.facts, cpus: a.cpus})
 	}
-	if !exists || named && a.facts.User != "" || a.tries == len(tries) {
+	a.n.described = named && a.facts.User != ""
+	if !exists || a.n.described || a.tries == len(tries) {
 		return waiting
 	}
 	a.next = now.Add(tries[a.tries])

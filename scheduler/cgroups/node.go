@@ -22,6 +22,9 @@ type node struct {
 	// Of the watcher.
 	dirs int // how many directories it has now
 
+	// Of the describer.
+	described bool // all facts are known
+
 	// Of the main lane.
 	file    *sysfile.File // the CPU counter, nil when there is none (yet, or any more)
 	ino     uint64        // of the directory that file belongs to

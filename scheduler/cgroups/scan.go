@@ -206,9 +206,7 @@ func (w *watcher) enter(d *dir) {
 		}
 		w.nodes[key] = n
 		w.queue.put(event{kind: newNode, n: n})
-		if n.Role == Job {
-			w.describe(n, d)
-		}
+		w.describe(n)
 	}
 	n.dirs++
 	d.node = n

@@ -27,7 +27,7 @@ type watcher struct {
 	points   func(Match) bool // whether points are wanted of a group
 	queue    *queue
 	edge     func()
-	describe func(*node, *dir) // asks for the facts of a job
+	describe func(*node) // asks for the facts of a job
 	refresh  time.Duration
 
 	fs      *fsnotify.Watcher // nil: polling

@@ -55,7 +55,8 @@ func TestRealJobKinds(t *testing.T) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	tasks, components := map[string]bool{}, map[string]bool{}
-	for _, a := range l.accounts {
+	for name, a := range l.accounts {
+		t.Logf("%s: %d ns by %s, %+v", name, a.total(), a.final, a.facts)
 		if f := a.facts; f.ArrayJob == array {
 			tasks[f.ArrayTask] = true
 		} else if f.HetJob != "" {
