@@ -144,20 +144,8 @@ func counted(n *node) bool {
 
 func (t *Tracker) readProcesses(b *bare) {
 	n := b.n
-	if b.procs == nil {
-		h := ofController(t.watch.hs, "freezer")
-		if h == nil {
-			return
-		}
-		var err error
-		if b.procs, err = sysfile.Open(h.Path + n.path + "/cgroup.procs"); err != nil {
-			return
-		}
-		if !t.saidBare {
-			t.saidBare = true
-			t.log.Warn("only the freezer hierarchy holds the jobs: their CPU time is summed over their processes, in hundredths of a second; "+
-				"JobAcctGatherType=jobacct_gather/cgroup makes it exact", "group", n.path)
-		}
+	if b.procs == nil && !t.openBare(b) {
+		return
 	}
 	text, err := b.procs.ReadGrow(&t.buf)
 	if err != nil {
@@ -174,26 +162,48 @@ func (t *Tracker) readProcesses(b *bare) {
 		}
 	}
 	v := b.sum.Update(seen)
-	if !b.begun && n.raw > v {
+	switch {
+	case b.begun:
+	case n.raw > v:
 		// After a restart: what was read of processes that have ended since is not known any more.
 		b.sum.lost = n.raw - v
 		v = b.sum.Update(seen)
-	}
-	if !b.begun && !n.created && n.raw == 0 {
+	case n.raw == 0 && !n.created:
 		n.raw = v // found running: what was used before is not the books'
 	}
 	b.begun = true
-	if v <= n.raw {
-		return
+	if v > n.raw {
+		t.addBare(n, v-n.raw)
+		n.raw = v
 	}
-	d := v - n.raw
-	n.raw = v
+}
+
+func (t *Tracker) openBare(b *bare) bool {
+	h := ofController(t.watch.hs, "freezer")
+	if h == nil {
+		return false
+	}
+	var err error
+	if b.procs, err = sysfile.Open(h.Path + b.n.path + "/cgroup.procs"); err != nil {
+		b.procs = nil
+		return false
+	}
+	if !t.saidBare {
+		t.saidBare = true
+		t.log.Warn("only the freezer hierarchy holds the jobs: their CPU time is summed over their processes, in hundredths of a second; "+
+			"JobAcctGatherType=jobacct_gather/cgroup makes it exact", "group", b.n.path)
+	}
+	return true
+}
+
+// addBare counts CPU time to a step, to its job, whose group has no counter either, and to the parents' sum.
+func (t *Tracker) addBare(n *node, d uint64) {
 	n.total += d
 	t.parents.ended += d
-	n.unit.sum += d
-	n.unit.final = jobs.FinalLastRead
-	if n.up != nil && n.up.unit != nil {
-		n.up.unit.sum += d
-		n.up.unit.final = jobs.FinalLastRead
+	for _, x := range [...]*node{n, n.up} {
+		if x != nil && x.unit != nil {
+			x.unit.sum += d
+			x.unit.final = jobs.FinalLastRead
+		}
 	}
 }
