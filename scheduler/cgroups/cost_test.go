@@ -49,6 +49,9 @@ func manyGroups(t testing.TB, c string, n int, points bool) (*machine, *Tracker,
 	if len(tr.open) != n+2 {
 		t.Fatalf("%d counters are open, want %d", len(tr.open), n+2)
 	}
+	// The describer looks at new jobs from time to time, in its own goroutine.
+	tr.facts.close()
+	tr.facts = nil
 	return m, tr, p
 }
 
@@ -56,9 +59,7 @@ func TestTickAllocates(t *testing.T) {
 	for _, c := range []string{"cpuacct", "v2"} {
 		for _, n := range []int{1, 100, 1000} {
 			t.Run(fmt.Sprintf("%s/%d", c, n), func(t *testing.T) {
-				_, tr, p := manyGroups(t, c, n, true)
-				// The describer looks at new jobs from time to time, in its own goroutine.
-				tr.facts.close()
+				_, _, p := manyGroups(t, c, n, true)
 				now := agent.Clock{}.Now()
 				var b agent.Batch
 				agenttest.CheckAllocs(t, "tick", func() {
@@ -73,7 +74,6 @@ func TestTickAllocates(t *testing.T) {
 						t.Fatal(err)
 					}
 				})
-				tr.facts = nil
 			})
 		}
 	}

@@ -38,8 +38,9 @@ type watcher struct {
 	first   bool         // the first scan is still to be completed
 	said    bool         // that there are too few watches
 
-	stop chan struct{}
-	done chan struct{}
+	hurry chan struct{} // scans are to be made more often from now on
+	stop  chan struct{}
+	done  chan struct{}
 }
 
 // nodeKey identifies the present life of a group over the hierarchies of one version.
@@ -75,7 +76,7 @@ func relative(h *Hierarchy, path string) string {
 // start makes the first scan and begins to watch.
 func (w *watcher) start() {
 	w.dirs, w.nodes, w.unnamed = map[string]*dir{}, map[nodeKey]*node{}, map[*dir]int{}
-	w.stop, w.done, w.first = make(chan struct{}), make(chan struct{}), true
+	w.stop, w.done, w.hurry, w.first = make(chan struct{}), make(chan struct{}), make(chan struct{}, 1), true
 	fs, err := fsnotify.NewWatcher()
 	if err != nil {
 		w.poll(err)
@@ -121,6 +122,8 @@ func (w *watcher) run() {
 			w.locked(func() { w.handle(e) })
 		case err := <-errs:
 			w.locked(func() { w.fail(err) })
+		case <-w.hurry:
+			rescan.Reset(pollInterval)
 		case <-rescan.C:
 			w.locked(w.scan)
 			rescan.Reset(w.interval())
@@ -173,7 +176,9 @@ func (w *watcher) look(n *node, ended []*node) {
 }
 
 func (w *watcher) interval() time.Duration {
-	if w.said || w.fs == nil {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	if w.said {
 		return min(w.refresh, pollInterval)
 	}
 	return w.refresh
@@ -195,6 +200,7 @@ func (w *watcher) poll(err error) {
 		return
 	}
 	w.said = true
+	w.hurry <- struct{}{}
 	w.log.Error("too few inotify watches or instances: control groups are looked for every second instead, and jobs are seen late; "+
 		"raise fs.inotify.max_user_watches and fs.inotify.max_user_instances", "err", err)
 }
