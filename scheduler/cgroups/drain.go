@@ -12,7 +12,7 @@ import (
 // drain takes what the watcher has reported since the last time.
 func (t *Tracker) drain(now agent.Instant) {
 	events := t.queue.take()
-	if len(events) == 0 {
+	if len(events) == 0 && !t.waiting {
 		return
 	}
 	for i := range events {
@@ -118,6 +118,11 @@ func (t *Tracker) openUsage(n *node, e *event) {
 	n.state, n.file, n.ino = usageUnread, e.file, e.ino
 	t.state.stale = true
 	t.rejoin(n)
+	if u := n.unit; u != nil && !u.counted {
+		if u.counted = true; u.group == nil {
+			u.at = agent.BootNs()
+		}
+	}
 	if e.file == nil {
 		if !errors.Is(e.err, os.ErrNotExist) && !errors.Is(e.err, unix.ENODEV) {
 			t.log.Warn("the CPU time of a control group is not known", "group", n.path, "err", e.err)

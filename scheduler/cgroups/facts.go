@@ -233,10 +233,14 @@ func (d *describer) nameOf(uid int64) string {
 // describeUnit takes the facts of a job.
 func (t *Tracker) describeUnit(now agent.Instant, e *event) {
 	u := e.n.unit
-	if u == nil || u.group == nil || u.step != "" || u.live == 0 {
+	if u == nil || u.step != "" || u.live == 0 {
 		return
 	}
-	t.books.SetFacts(u.id, e.facts)
+	if u.group == nil {
+		u.early = append(u.early, e.facts)
+	} else {
+		t.books.SetFacts(u.id, e.facts)
+	}
 	if len(e.cpus) > 0 {
 		t.setCPUs(now, u, e.cpus, false)
 	}

@@ -17,7 +17,7 @@ func TestSeveralHierarchies(t *testing.T) {
 	m.refresh(tr)
 	const job, step = "/slurm_n1/uid_1000/job_1", "/slurm_n1/uid_1000/job_1/step_0"
 	m.mkdir(step, "freezer")
-	m.until(tr, "job begins with its first directory", func() bool { return m.books.get("1", "0").open })
+	m.until(tr, "job begins though its counter is slow to come", func() bool { return m.books.get("1", "0").open })
 	m.mkdir(step, "cpuset", "memory", "cpuacct")
 	for _, dir := range []string{"/slurm_n1", "/slurm_n1/uid_1000", job} {
 		for _, file := range []string{"/cpuset.mems", "/cpuset.cpus"} {

@@ -37,14 +37,15 @@ type Tracker struct {
 	ran     bool  // last is set
 	last    int64 // Boot of the last Refresh
 
-	nodes  []*node // all that count, parents before children
-	open   []*node // of these, those with an open CPU counter
-	ending []*node // those with due sub-lives
-	window int64   // when the present window of own use began
-	units  []*unit // jobs and steps that the books hold open, jobs before their steps
-	byName map[unitKey]*unit
-	own    []*Followed // jobs beside the groups
-	bare   []*bare     // steps without a CPU counter
+	nodes   []*node // all that count, parents before children
+	open    []*node // of these, those with an open CPU counter
+	ending  []*node // those with due sub-lives
+	window  int64   // when the present window of own use began
+	units   []*unit // jobs and steps that the books hold open, jobs before their steps
+	waiting bool    // of these, some are not begun yet
+	byName  map[unitKey]*unit
+	own     []*Followed // jobs beside the groups
+	bare    []*bare     // steps without a CPU counter
 
 	saidBare bool
 	buf      []byte
@@ -109,6 +110,7 @@ func (t *Tracker) Refresh(now agent.Instant) error {
 	t.lookAround(now)
 	t.resolve(now)
 	t.readBare()
+	t.beginUnits(now)
 	t.tell(now)
 	t.endUnits(now)
 	t.keepState()
@@ -201,7 +203,9 @@ func (t *Tracker) tell(now agent.Instant) {
 		t.books.Usage(now, f.group, f.cpu)
 	}
 	for _, u := range t.units {
-		t.books.Usage(now, u.group, u.sum)
+		if u.group != nil {
+			t.books.Usage(now, u.group, u.sum)
+		}
 	}
 	t.tellParents(now)
 	if t.busy != nil {
@@ -233,7 +237,7 @@ func (t *Tracker) start(now agent.Instant) {
 		log: t.log, proc: t.proc, hs: hs, matchers: t.matchers, queue: &t.queue, edge: t.edge,
 		points: t.pointsWanted, describe: t.facts.ask, refresh: t.refresh,
 	}
-	if ofController(hs, "cpuacct") == nil && !slices.ContainsFunc(hs, func(h Hierarchy) bool { return h.Version == V2 }) {
+	if ofController(hs, "cpuacct") == nil && ofController(hs, "freezer") == nil && !slices.ContainsFunc(hs, func(h Hierarchy) bool { return h.Version == V2 }) {
 		t.log.Error("no mounted control group hierarchy counts CPU time (v1 cpuacct, or v2): jobs are seen but their use is not; mount cpuacct")
 	}
 	t.facts.start()

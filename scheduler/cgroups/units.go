@@ -2,6 +2,7 @@ package cgroups
 
 import (
 	"slices"
+	"time"
 
 	"github.com/alumet-hpc/alumet-hpc/agent"
 	"github.com/alumet-hpc/alumet-hpc/jobs"
@@ -11,11 +12,13 @@ import (
 // host, or when a group was removed and made again while another of the same job stood.
 type unit struct {
 	unitKey
-	group   *jobs.Group // nil until the books have been told
-	sum     uint64      // CPU time of all its groups since it was begun, ns
-	live    int         // groups that are there
-	created bool        // its first group was seen being created
-	at      int64       // and when, on CLOCK_BOOTTIME
+	group   *jobs.Group  // nil until the books have been told
+	sum     uint64       // CPU time of all its groups since it was begun, ns
+	live    int          // groups that are there
+	created bool         // its first group was seen being created
+	at      int64        // and when, on CLOCK_BOOTTIME
+	counted bool         // its CPU counter was there
+	early   []jobs.Facts // learned before the books were told of it
 	cpus    []int
 	cpuset  bool // cpus are those of its cpuset
 	uid     int64
@@ -48,24 +51,49 @@ func (t *Tracker) join(n *node) {
 	n.unit = u
 }
 
+// slowCounter is how long a job's other directories may be there before that with its CPU counter. On v1 Slurm makes them
+// one after the other; until the last is there no process can be in the job, and what it holds is not known.
+const slowCounter = int64(100 * time.Millisecond)
+
 // beginUnits tells the books of jobs and steps that have appeared.
 func (t *Tracker) beginUnits(now agent.Instant) {
+	t.waiting = false
 	for _, u := range t.units {
-		if u.group != nil {
-			continue
-		}
-		switch g, known := t.resume(u); {
-		case known:
-			u.group = g
-		case u.created:
-			u.group = t.books.Begin(t.beginAt(now, u.at), u.id, u.step, u.cpus)
+		switch {
+		case u.group != nil:
+		case t.unfinished(u):
+			t.waiting = true
 		default:
-			u.group = t.books.Found(now, u.id, u.step, u.cpus, u.sum)
-		}
-		if u.step == "" {
-			t.books.SetFacts(u.id, jobs.Facts{UID: u.uid, Cgroup: u.path})
+			t.beginUnit(now, u)
 		}
 	}
+}
+
+// unfinished tells whether Slurm is still at making the groups of a job.
+func (t *Tracker) unfinished(u *unit) bool {
+	if job := t.byName[unitKey{u.id, ""}]; job != nil && job != u && job.group == nil {
+		return true
+	}
+	return u.created && !u.known && !u.counted && agent.BootNs()-u.at < slowCounter
+}
+
+func (t *Tracker) beginUnit(now agent.Instant, u *unit) {
+	switch g, known := t.resume(u); {
+	case known:
+		u.group = g
+	case u.created:
+		u.group = t.books.Begin(t.beginAt(now, u.at), u.id, u.step, u.cpus)
+	default:
+		u.group = t.books.Found(now, u.id, u.step, u.cpus, u.sum)
+	}
+	if u.step != "" {
+		return
+	}
+	t.books.SetFacts(u.id, jobs.Facts{UID: u.uid, Cgroup: u.path})
+	for _, f := range u.early {
+		t.books.SetFacts(u.id, f)
+	}
+	u.early = nil
 }
 
 // beginAt is the time at which a group that was seen being created begins: when it was noticed, but not before the last
@@ -83,6 +111,16 @@ func (t *Tracker) beginAt(now agent.Instant, noticed int64) agent.Instant {
 // endUnits tells the books of jobs and steps that have ended, steps before their jobs.
 func (t *Tracker) endUnits(now agent.Instant) {
 	ended := false
+	for _, u := range t.units {
+		if job := t.byName[unitKey{u.id, ""}]; u.live == 0 && u.group == nil {
+			if job != nil && job.group == nil {
+				t.beginUnit(now, job)
+			}
+			if u.group == nil {
+				t.beginUnit(now, u)
+			}
+		}
+	}
 	for _, u := range slices.Backward(t.units) {
 		if u.live == 0 {
 			ended = true
