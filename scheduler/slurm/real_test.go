@@ -211,33 +211,40 @@ func (l testLog) Write(b []byte) (int, error) {
 	return len(b), nil
 }
 
-// settled waits until no job is open and returns the counter of the node's own group.
+// settled waits until no job is open and returns the counter of the node's own group, when the last reading has it.
 func settled(t *testing.T, l *ledger, counter string) (parent uint64) {
 	t.Helper()
-	deadline := time.Now().Add(20 * time.Second)
+	until(t, "all jobs end", func() bool { _, _, open := l.sums(); return open == 0 })
+	last := time.Now().Add(time.Second)
 	for {
-		if _, _, open := l.sums(); open == 0 {
-			break
+		parent = readCounter(t, counter)
+		l.mu.Lock()
+		told := l.parent
+		l.mu.Unlock()
+		if told == parent || time.Now().After(last) {
+			return parent
 		}
-		if time.Now().After(deadline) {
-			t.Fatal("jobs stay open")
-		}
-		time.Sleep(20 * time.Millisecond)
+		time.Sleep(10 * time.Millisecond)
 	}
-	text, err := os.ReadFile(counter)
+}
+
+// readCounter reads a cpuacct.usage or cpu.stat in ns.
+func readCounter(t *testing.T, path string) uint64 {
+	t.Helper()
+	text, err := os.ReadFile(path)
 	if err != nil {
 		t.Fatal(err)
 	}
 	fields := strings.Fields(string(text))
-	v, err := strconv.ParseUint(fields[len(fields)-1], 10, 64)
-	if strings.HasSuffix(counter, "cpu.stat") {
-		v, err = strconv.ParseUint(fields[1], 10, 64)
-		v *= 1000
+	unit, value := uint64(1), fields[0]
+	if fields[0] == "usage_usec" {
+		unit, value = 1000, fields[1]
 	}
+	v, err := strconv.ParseUint(value, 10, 64)
 	if err != nil {
 		t.Fatal(err)
 	}
-	return v
+	return v * unit
 }
 
 const busyLoop = `i=0; while [ $i -lt %d ]; do i=$((i+1)); done`
