@@ -60,7 +60,6 @@ func runExec(cmd *cobra.Command, o *options, args []string) error {
 	if err != nil {
 		return err
 	}
-	n.tracker.On(n.general.Sys, n.general.Proc, n.log, n.agent.Edge)
 	// Signals are passed on to the program; the agent stops when that has ended.
 	ctx, stop := context.WithCancel(context.WithoutCancel(cmd.Context()))
 	defer stop()

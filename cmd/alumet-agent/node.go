@@ -57,6 +57,7 @@ func openNode(o *options, errOut io.Writer) (_ *node, err error) {
 	if err != nil {
 		return nil, errors.Join(err, n.close())
 	}
+	n.tracker.On(g.Sys, g.Proc, log, n.agent.Edge) // where no scheduler's plugin has attached to it
 	n.announce()
 	return n, nil
 }
