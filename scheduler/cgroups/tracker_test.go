@@ -59,8 +59,11 @@ func TestShortJobs(t *testing.T) {
 				m.rmdir("/slurm_n1/uid_0", c)
 			}
 			want := m.counter("/slurm_n1", c)
+			// v2 counts in whole µs: each life can hide one at each of the three levels below.
+			slack := map[string]uint64{"v2": 3 * 3 * 1000}[c]
+			near := func(got uint64) bool { return got <= want && want-got <= slack }
 			m.until(tr, "all is accounted for", func() bool {
-				return m.books.used("7", "") == want && m.books.used("7", "0") == want && !m.books.get("7", "").open
+				return near(m.books.used("7", "")) && near(m.books.used("7", "0")) && !m.books.get("7", "").open
 			})
 		})
 	}
