@@ -7,6 +7,7 @@ import (
 	"os/exec"
 	"os/user"
 	"path/filepath"
+	"regexp"
 	"slices"
 	"strconv"
 	"strings"
@@ -152,10 +153,12 @@ func TestCrash(t *testing.T) {
 		c := Start(t, Options{Nodes: 2})
 		nodes = c.Nodes
 		go c.Run(context.Background(), "srun", "--nodes=2", "sleep", "600")
-		procs := filepath.Join(v1Mount, "cpuacct", "slurm_"+nodes[0], "uid_0/job_1/step_0/task_0/cgroup.procs")
+		procs := filepath.Join(v1Mount, "cpuacct", "slurm_"+nodes[0], "uid_0/job_*/step_0/task_0/cgroup.procs")
 		for end := time.Now().Add(10 * time.Second); ; time.Sleep(10 * time.Millisecond) {
-			if b, err := os.ReadFile(procs); err == nil && len(b) > 0 {
-				break
+			if found, _ := filepath.Glob(procs); len(found) == 1 {
+				if b, err := os.ReadFile(found[0]); err == nil && len(b) > 0 {
+					break
+				}
 			}
 			if time.Now().After(end) {
 				t.Fatal("the job has not started")
@@ -195,13 +198,22 @@ func TestTwoClusters(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		checkGroups(t, out, "/slurm_"+a.Nodes[0]+"/uid_0/job_1/step_0")
+		jobOf := regexp.MustCompile(`/job_([0-9]+)/`)
+		first := jobOf.FindStringSubmatch(out)
+		if first == nil {
+			t.Fatalf("no job in %q", out)
+		}
+		checkGroups(t, out, "/slurm_"+a.Nodes[0]+"/uid_0/job_"+first[1]+"/step_0")
 		out, err = b.Run(context.Background(), "srun", "--nodes=2", "cat", "/proc/self/cgroup")
 		if err != nil {
 			t.Fatal(err)
 		}
+		second := jobOf.FindStringSubmatch(out)
+		if second == nil || second[1] == first[1] {
+			t.Fatalf("jobs %q and %q of two clusters: want two numbers", first, second)
+		}
 		for _, node := range b.Nodes {
-			want := "0::/system.slice/" + node + "_slurmstepd.scope/job_1/step_0/user/task_0\n"
+			want := "0::/system.slice/" + node + "_slurmstepd.scope/job_" + second[1] + "/step_0/user/task_0\n"
 			if !strings.Contains(out, want) {
 				t.Errorf("the tasks' cgroups are %q, want %q among them", out, want)
 			}
