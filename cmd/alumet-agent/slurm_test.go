@@ -24,19 +24,24 @@ import (
 // TestSlurm measures real jobs of a real Slurm with simulated power, and holds the figures against the simulator's own
 // account of what each job used.
 func TestSlurm(t *testing.T) {
-	cluster := bed.Start(t, bed.Options{})
-	sim := filepath.Join(t.TempDir(), "powersim")
-	if out, err := exec.Command("go", "build", "-o", sim, "../../contrib/testbed/powersim").CombinedOutput(); err != nil {
-		t.Fatalf("build the simulator: %v\n%s", err, out)
-	}
-	for _, c := range []struct {
-		name, policy    string
-		packages, floor int
-	}{
-		{"usage without floor", "usage", 1, 0},
-		{"hybrid with floor", "hybrid", 1, 30},
-		{"hybrid, two packages", "hybrid", 2, 12},
-	} {
+	sim := build(t, "../../contrib/testbed/powersim")
+	withoutFloor := measured{"usage without floor", "usage", 1, 0}
+	t.Run("v1", func(t *testing.T) {
+		measureCluster(t, sim, bed.Options{}, withoutFloor, measured{"hybrid with floor", "hybrid", 1, 30}, measured{"hybrid, two packages", "hybrid", 2, 12})
+	})
+	// Without a cpuset controller the simulator does not know which CPUs a job holds.
+	t.Run("v2", func(t *testing.T) { measureCluster(t, sim, bed.Options{Plugin: "v2"}, withoutFloor) })
+}
+
+// measured is a case: a policy, and a machine to simulate.
+type measured struct {
+	name, policy    string
+	packages, floor int
+}
+
+func measureCluster(t *testing.T, sim string, o bed.Options, cases ...measured) {
+	cluster := bed.Start(t, o)
+	for _, c := range cases {
 		t.Run(c.name, func(t *testing.T) {
 			s := startSim(t, sim, cluster.Nodes, c.packages, c.floor)
 			dir := t.TempDir()
@@ -56,6 +61,16 @@ func TestSlurm(t *testing.T) {
 			replayed(t, dir, c.policy)
 		})
 	}
+}
+
+// build makes one of the module's programs.
+func build(t *testing.T, folder string) (path string) {
+	t.Helper()
+	path = filepath.Join(t.TempDir(), "program")
+	if out, err := exec.Command("go", "build", "-o", path, folder).CombinedOutput(); err != nil {
+		t.Fatalf("build %s: %v\n%s", folder, err, out)
+	}
+	return path
 }
 
 // startAgent runs the program as a user would, in this process. The returned function ends it as SIGTERM does.
