@@ -22,8 +22,11 @@ type Options struct {
 	// EdgeGap is the least time between two readings that edges cause; 0: 5 ms. Readings that take long are spaced
 	// further, so that a storm of edges costs at most 5 % of one CPU.
 	EdgeGap time.Duration
-	// Grace is how long outputs may take to write the rest when the agent stops; 0: 1.5 s.
+	// Grace is how long outputs may take to write the rest when the agent stops; 0: 1 s.
 	Grace time.Duration
+	// Stopped is called when every source was read for the last time, before the outputs are waited for: what must not be
+	// held up by an output that hangs. It may be nil.
+	Stopped func() error
 }
 
 // Enabled is a plugin to open, with its configuration, a pointer as its Defaults returns it. Required: if it is not
@@ -62,7 +65,7 @@ func New(o Options, plugins []Enabled) (*Agent, error) {
 		o.EdgeGap = 5 * time.Millisecond
 	}
 	if o.Grace == 0 {
-		o.Grace = 1500 * time.Millisecond
+		o.Grace = time.Second
 	}
 	a := &Agent{o: o, log: o.Log, reg: NewRegistry()}
 	main := a.lane("")
@@ -75,7 +78,7 @@ func New(o Options, plugins []Enabled) (*Agent, error) {
 			a.off = append(a.off, p.Plugin.Name)
 			a.log.Info("plugin is off", "plugin", p.Plugin.Name, "reason", err)
 		default:
-			return nil, errors.Join(fmt.Errorf("plugin %s: %w", p.Plugin.Name, err), a.close())
+			return nil, errors.Join(err, a.close())
 		}
 	}
 	for _, s := range a.el.sources {
@@ -149,13 +152,36 @@ func (a *Agent) Run(ctx context.Context, ready func()) error {
 		ready()
 	}
 	lanes.Wait()
+	var err error
+	if a.o.Stopped != nil {
+		err = a.o.Stopped()
+	}
 	for _, o := range a.el.outputs {
 		o.queue.close()
 	}
 	late := time.AfterFunc(a.o.Grace, stopOutputs)
-	outputs.Wait()
-	late.Stop()
-	return a.close()
+	defer late.Stop()
+	return errors.Join(err, a.finish(&outputs))
+}
+
+// finish waits for the outputs and closes everything. What hangs, in a write to a dead file system for example, is left
+// behind a little later than Grace.
+func (a *Agent) finish(outputs *sync.WaitGroup) error {
+	done := make(chan error, 1)
+	go func() {
+		outputs.Wait()
+		done <- a.close()
+	}()
+	select {
+	case err := <-done:
+		return err
+	case <-time.After(a.o.Grace + 500*time.Millisecond):
+	}
+	left := 0
+	for _, o := range a.el.outputs {
+		left += o.queue.left()
+	}
+	return fmt.Errorf("an output hangs and was left behind, with %d points that wait", left)
 }
 
 // Edge asks for a reading between ticks; see [Setup]. It may be called from any goroutine.
@@ -214,9 +240,11 @@ func (a *Agent) forward(b *Batch) {
 		t.note(a.log, "transform", t.apply(b))
 	}
 	for _, o := range a.el.outputs {
-		if n := o.queue.put(b); n > 0 {
-			a.log.Warn("output is too slow: the oldest points were dropped", "element", o.String(), "points", n)
+		n := o.queue.put(b)
+		if n > 0 && !o.dropping {
+			a.log.Warn("output is too slow or fails: from now on the oldest points are dropped", "element", o.String())
 		}
+		o.dropping = n > 0
 	}
 }
 

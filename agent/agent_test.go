@@ -184,6 +184,34 @@ func TestOutputsRetryAndAreIndependent(t *testing.T) {
 	}
 }
 
+// An output that never returns must not keep the agent from stopping, nor the books from being closed.
+func TestHangingOutputIsLeftBehind(t *testing.T) {
+	src, hang := &script{}, make(chan struct{})
+	defer close(hang)
+	closed := false
+	a, err := New(Options{Grace: 50 * time.Millisecond, Stopped: func() error { closed = true; return nil }}, []Enabled{plugin("p", func(s *Setup) {
+		src.m = metric(s)
+		s.Source("in", Schedule{Period: time.Millisecond}, src)
+		s.Output("out", writeFunc(func() { <-hang }))
+	})})
+	if err != nil {
+		t.Fatal(err)
+	}
+	ctx, stop := context.WithTimeout(t.Context(), 50*time.Millisecond)
+	defer stop()
+	begin := time.Now()
+	if err := a.Run(ctx, nil); err == nil || !closed {
+		t.Errorf("error %v, books closed %v", err, closed)
+	}
+	if d := time.Since(begin); d > 5*time.Second {
+		t.Errorf("stopping took %v", d)
+	}
+}
+
+type writeFunc func()
+
+func (f writeFunc) Write(context.Context, *Batch) error { f(); return nil }
+
 func TestEdgesAreCoalesced(t *testing.T) {
 	src := &script{}
 	var edge func()

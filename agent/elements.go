@@ -43,6 +43,7 @@ type sourceElement struct {
 	next    int64 // when it is due, ledger time
 	flushAt int64
 	retryAt int64 // not polled before, after failures
+	missing bool  // readings were missed
 	pending Batch
 }
 
@@ -58,8 +59,9 @@ type transformElement struct {
 
 type outputElement struct {
 	element
-	out   Output
-	queue *queue
+	out      Output
+	queue    *queue
+	dropping bool
 }
 
 // backOff is how long to wait after n failures in a row: doubling from unit, at most top.

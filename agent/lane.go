@@ -79,9 +79,15 @@ func (l *lane) tick(now Instant) {
 		if s.next > now.Boot || s.retryAt > now.Boot {
 			continue
 		}
-		if missed := (now.Boot - s.next) / int64(s.Period); missed > 0 {
+		missed := (now.Boot - s.next) / int64(s.Period)
+		if missed > 0 {
 			l.overruns += uint64(missed)
 			s.next += missed * int64(s.Period)
+		}
+		if (missed > 0) != s.missing {
+			if s.missing = missed > 0; s.missing {
+				l.agent.log.Warn("source cannot keep its poll_interval: readings are missed", "element", s.String(), "interval", s.Period)
+			}
 		}
 		s.next += int64(s.Period)
 		l.poll(s, now)

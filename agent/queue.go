@@ -18,7 +18,6 @@ type queue struct {
 	waiting []*Batch // oldest first
 	free    []*Batch
 	points  int
-	dropped uint64 // points
 	closed  bool
 	wake    chan struct{}
 }
@@ -36,7 +35,6 @@ func (q *queue) put(b *Batch) (dropped int) {
 		q.points -= len(old.Points)
 		q.recycle(old)
 	}
-	q.dropped += uint64(dropped)
 	var c *Batch
 	if n := len(q.free); n > 0 {
 		c, q.free = q.free[n-1], q.free[:n-1]

@@ -1,7 +1,6 @@
 package jobs
 
 import (
-	"cmp"
 	"fmt"
 	"strings"
 )
@@ -17,9 +16,6 @@ type ID struct {
 
 // String returns `slurm/10707`.
 func (id ID) String() string { return id.Scheduler + "/" + id.Name }
-
-// Compare orders IDs bytewise as their strings are.
-func (id ID) Compare(o ID) int { return cmp.Compare(id.String(), o.String()) }
 
 // ParseID reads what [ID.String] writes. Both parts must be there.
 func ParseID(s string) (ID, error) {

@@ -139,6 +139,11 @@ func (l *Ledger) check(e *Event) error {
 	case EventSensor:
 		return l.checkSensor(e)
 	case EventHolders:
+		for _, j := range e.Jobs {
+			if _, err := ParseID(j); err != nil {
+				return err
+			}
+		}
 		if s := l.bySensor[e.Sensor]; s != nil && len(s.holders) > 0 {
 			return older(s.holders[len(s.holders)-1].t, "holders of "+e.Sensor)
 		}
@@ -163,8 +168,8 @@ func (l *Ledger) check(e *Event) error {
 	case EventReboot:
 		return olderThanLast(l.reboots, older, "reboot")
 	default:
-		if e.Job == "" {
-			return fmt.Errorf("%s without a job", e.Type)
+		if _, err := ParseID(e.Job); err != nil {
+			return err
 		}
 		if g := l.find(e.Job, e.Step); g != nil {
 			return older(g.seenT, e.Type.String()+" of "+e.Job)
@@ -195,7 +200,7 @@ func (l *Ledger) checkMachine(sockets []Socket) error {
 	if n == 0 {
 		return fmt.Errorf("the machine has no CPUs")
 	}
-	if l.n > 0 && !slices.EqualFunc(l.sockets, sockets, func(a, b Socket) bool { return a.ID == b.ID && slices.Equal(a.CPUs, b.CPUs) }) {
+	if l.n > 0 && !l.SameMachine(sockets) {
 		return fmt.Errorf("the machine's CPUs differ from what was told before: begin a new trace when CPUs come or go")
 	}
 	return nil
@@ -255,10 +260,7 @@ func (l *Ledger) Group(job, step string) *Group {
 		j.steps = append(j.steps, g)
 		return g
 	}
-	id, err := ParseID(job)
-	if err != nil {
-		id = ID{Name: job}
-	}
+	id, _ := ParseID(job) // checked
 	g := &Group{ID: id, name: job, dirty: true, facts: Facts{UID: -1}}
 	g.grow(len(l.sensors))
 	l.jobs = append(l.jobs, g)
@@ -296,6 +298,40 @@ func (l *Ledger) cpuset(t int64, cpus []int) cpuset {
 		}
 	}
 	return c
+}
+
+// Reconfigure tells that the machine has other CPUs than before: every group ends, and the interval is a gap, as after a
+// reboot. The sums go on. A trace cannot tell this, and must begin anew.
+func (l *Ledger) Reconfigure(t int64, sockets []Socket) error {
+	ids := make([]int, len(l.sensors))
+	for i, s := range l.sensors {
+		if ids[i] = -1; s.socket >= 0 {
+			ids[i] = l.sockets[s.socket].ID
+		}
+	}
+	old := l.n
+	l.n = 0
+	if err := l.checkMachine(sockets); err != nil {
+		l.n = old
+		return err
+	}
+	l.reboot(t)
+	l.setMachine(sockets)
+	for i, s := range l.sensors {
+		s.socket, s.n = l.socketIndex(ids[i]), l.n
+		if s.socket >= 0 {
+			s.n = len(l.sockets[s.socket].CPUs)
+		}
+	}
+	for _, j := range l.jobs {
+		j.cpus = nil
+	}
+	return nil
+}
+
+// SameMachine tells whether the ledger's machine has these CPUs.
+func (l *Ledger) SameMachine(sockets []Socket) bool {
+	return slices.EqualFunc(l.sockets, sockets, func(a, b Socket) bool { return a.ID == b.ID && slices.Equal(a.CPUs, b.CPUs) })
 }
 
 // reboot ends every group at its last sample: after it all counters are new.

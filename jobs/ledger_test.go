@@ -211,6 +211,9 @@ func TestLiveEqualsReplay(t *testing.T) {
 			s.step()
 			tell()
 			live.Settle(s.t)
+			if s.r.IntN(3) > 0 {
+				live.Deliver(func(SensorIndex, *Group, string, uint64) {})
+			}
 			if d := live.Imbalance(); d != 0 {
 				t.Fatalf("seed %d: imbalance %d at %d", seed, d, s.t)
 			}
@@ -389,7 +392,9 @@ func TestRefusals(t *testing.T) {
 	refuse(Event{Type: EventSensor, T: 6, Sensor: "pkg", Socket: 0, IsPower: true}, "both")
 	apply(t, l, Event{Type: EventBegin, T: 10, Job: "slurm/1"})
 	refuse(Event{Type: EventUsage, T: 9, Job: "slurm/1"}, "older")
-	refuse(Event{Type: EventUsage, T: 9}, "without a job")
+	refuse(Event{Type: EventUsage, T: 9}, "SCHEDULER/NAME")
+	refuse(Event{Type: EventBegin, T: 9, Job: "system"}, "SCHEDULER/NAME")
+	refuse(Event{Type: EventHolders, T: 9, Sensor: "gpu", Jobs: []string{"idle"}}, "SCHEDULER/NAME")
 }
 
 func TestSplit(t *testing.T) {

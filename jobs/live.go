@@ -75,8 +75,14 @@ func (l *Ledger) Parent(t int64, ns uint64) {
 // Find returns a job or step that the ledger holds, or nil.
 func (l *Ledger) Find(id ID, step string) *Group { return l.find(id.String(), step) }
 
-// SettledSince is the time up to which every sensor that still tells anything has been settled; at most now.
-func (l *Ledger) SettledSince(now int64) int64 { return l.settledSince(now) }
+// Knows tells whether the ledger has a sensor of that name.
+func (l *Ledger) Knows(sensor string) bool { return l.bySensor[sensor] != nil }
+
+// Rebase makes the sensor's next reading the first one: its counter is not the one that was read before.
+func (l *Ledger) Rebase(i SensorIndex) {
+	s := l.sensors[i]
+	s.pending, s.based, s.fraction, s.carryVan, s.carrySys = nil, false, 0, 0, 0
+}
 
 // Jobs yields the jobs that the ledger holds. The caller must not add or forget jobs meanwhile.
 func (l *Ledger) Jobs(yield func(*Group) bool) {
@@ -171,6 +177,7 @@ func (l *Ledger) State(i SensorIndex) SensorState {
 		x.SettledT = s.pending[0].t
 		x.FloorUW = s.floorAt(s.pending[len(s.pending)-1].t)
 	}
+	x.HasFloor = x.HasFloor && x.FloorUW > 0
 	return x
 }
 
@@ -188,16 +195,27 @@ func (l *Ledger) Records(list []JobRecord, now int64) []JobRecord {
 		j.dirty = false
 		if !j.Live() && (j.endTime() > settled || slices.ContainsFunc(j.steps, (*Group).Live)) {
 			j.dirty = true // there is more to come
+		} else if !j.Live() && !l.delivered(j) {
+			j.dirty = true // what it got at its end is not handed out yet
 		} else if !j.Live() {
 			l.closing = append(l.closing, j)
 		}
 		for _, s := range j.steps {
-			if s.dirty = s.Live() || s.endTime() > settled; !s.dirty {
+			if s.dirty = s.Live() || s.endTime() > settled || !sent(s.figures); !s.dirty {
 				l.closing = append(l.closing, s)
 			}
 		}
 	}
 	return list
+}
+
+// delivered tells whether all of a job's and its steps' energy was handed out by Deliver.
+func (l *Ledger) delivered(j *Group) bool {
+	return sent(j.figures) && sent(j.between) && !slices.ContainsFunc(j.steps, func(s *Group) bool { return !sent(s.figures) })
+}
+
+func sent(figures []figure) bool {
+	return !slices.ContainsFunc(figures, func(f figure) bool { return f.uj != f.sent })
 }
 
 // Recorded tells that the last Records are durable. Jobs and steps that ended and can get no more energy are then

@@ -68,8 +68,8 @@ func (l *Ledger) trim(now int64) {
 			s.holders = slices.Delete(s.holders, 0, 1)
 		}
 	}
-	if from == open {
-		from = now - l.Retention
+	if from == open { // no sensor will ask for what was
+		from = now
 	}
 	for i := range l.busy {
 		l.busy[i].trim(from)
@@ -81,7 +81,13 @@ func (l *Ledger) trim(now int64) {
 			s.trim(from)
 		}
 	}
-	isOld := func(t int64) bool { return t < now-2*l.Retention }
+	oldest := now - l.Retention
+	for _, s := range l.sensors {
+		if len(s.pending) > 0 {
+			oldest = min(oldest, s.pending[0].t)
+		}
+	}
+	isOld := func(t int64) bool { return t < oldest }
 	l.restarts = slices.DeleteFunc(l.restarts, isOld)
 	l.reboots = slices.DeleteFunc(l.reboots, isOld)
 }

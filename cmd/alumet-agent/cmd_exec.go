@@ -14,6 +14,7 @@ import (
 	"time"
 
 	"github.com/spf13/cobra"
+	"golang.org/x/sys/unix"
 
 	"github.com/alumet-hpc/alumet-hpc/jobs"
 	program "github.com/alumet-hpc/alumet-hpc/scheduler/exec"
@@ -66,6 +67,10 @@ func runExec(cmd *cobra.Command, o *options, args []string) error {
 	ready, stopped := make(chan struct{}), make(chan error, 1)
 	go func() { stopped <- n.run(ctx, func() { close(ready) }) }()
 	<-ready
+	if err := cmd.Context().Err(); err != nil { // a signal came before there was a program to pass it on to
+		stop()
+		return errors.Join(errors.New("stopped before the program was started"), <-stopped)
+	}
 	child := exec.Command(args[0], args[1:]...)
 	child.Stdin, child.Stdout, child.Stderr = os.Stdin, cmd.OutOrStdout(), cmd.ErrOrStderr()
 	result := n.observe(ctx, child)
@@ -89,6 +94,7 @@ func (n *node) observe(ctx context.Context, child *exec.Cmd) error {
 			}
 		}()
 	}
+	f := facts(child) // may ask a directory server: not between the reading and the start
 	if err := n.agent.ReadNow(ctx); err != nil {
 		return err
 	}
@@ -100,7 +106,7 @@ func (n *node) observe(ctx context.Context, child *exec.Cmd) error {
 	n.log.Info("program started", "program", child.Args[0], "pid", pid)
 	var followed *program.Program
 	if n.book != nil {
-		followed = program.Follow(n.tracker, n.general.Proc, pid, group, facts(child))
+		followed = program.Follow(n.tracker, n.general.Proc, pid, group, f)
 	}
 	err = child.Wait()
 	n.log.Info("program ended", "pid", pid, "status", child.ProcessState)
@@ -120,7 +126,8 @@ func (n *node) observe(ctx context.Context, child *exec.Cmd) error {
 	return exitOf(err)
 }
 
-// forwardSignals passes SIGINT and SIGTERM on to the process until the returned function is called.
+// forwardSignals passes SIGINT and SIGTERM on to the process until the returned function is called. Ctrl+C at a terminal
+// reaches both by itself.
 func forwardSignals(p *os.Process) (stop func()) {
 	signals, done := make(chan os.Signal, 4), make(chan struct{})
 	signal.Notify(signals, syscall.SIGINT, syscall.SIGTERM)
@@ -128,13 +135,21 @@ func forwardSignals(p *os.Process) (stop func()) {
 		for {
 			select {
 			case s := <-signals:
-				_ = p.Signal(s) // it may have ended
+				if s != syscall.SIGINT || !foreground() {
+					_ = p.Signal(s) // it may have ended
+				}
 			case <-done:
 				return
 			}
 		}
 	}()
 	return func() { signal.Stop(signals); close(done) }
+}
+
+// foreground tells whether this process is in the foreground of the terminal on its standard input.
+func foreground() bool {
+	group, err := unix.IoctlGetInt(int(os.Stdin.Fd()), unix.TIOCGPGRP)
+	return err == nil && group == unix.Getpgrp()
 }
 
 func start(child *exec.Cmd, group *program.Group) error {

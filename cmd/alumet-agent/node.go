@@ -5,10 +5,12 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"io/fs"
 	"log/slog"
 	"os"
 	"slices"
 	"strings"
+	"syscall"
 
 	"github.com/alumet-hpc/alumet-hpc/agent"
 	"github.com/alumet-hpc/alumet-hpc/agent/config"
@@ -45,7 +47,7 @@ func openNode(o *options, errOut io.Writer) (_ *node, err error) {
 		if n.book, err = openBook(*s.Config.(*jobenergy.Config), g, o.record, log); err != nil {
 			return nil, err
 		}
-		books, opts.Meter, opts.Clock = n.book, n.book, n.book.Clock()
+		books, opts.Meter, opts.Clock, opts.Stopped = n.book, n.book, n.book.Clock(), n.close
 	} else if o.record != "" {
 		return nil, fmt.Errorf("--record needs the plugin %s, which is not enabled", jobenergy.Name)
 	}
@@ -77,7 +79,11 @@ func openBook(c jobenergy.Config, g general, record string, log *slog.Logger) (*
 			return nil, fmt.Errorf("find this node's name: %w", err)
 		}
 	}
-	return jobenergy.Open(c, jobenergy.Options{Proc: g.Proc, Log: log, Sockets: sockets, Record: record, Node: name})
+	b, err := jobenergy.Open(c, jobenergy.Options{Proc: g.Proc, Log: log, Sockets: sockets, Record: record, Node: name})
+	if errors.Is(err, fs.ErrPermission) || errors.Is(err, syscall.EROFS) {
+		err = fmt.Errorf("%w; run as root, or name another file with --db or ALUMET_JOBS_DB", err)
+	}
+	return b, err
 }
 
 // enabled pairs the sections that are on with the plugins to open. Those named on the command line are required.
@@ -106,11 +112,22 @@ func (n *node) announce() {
 	if len(sensors) == 0 {
 		n.log.Warn("no energy sensor is available: jobs are followed, but have no energy. Load the kernel's RAPL module (modprobe intel_rapl_common), or enable tdp-model for an estimate")
 	}
+	for _, name := range n.book.UnknownFloors() {
+		n.log.Warn("a floor is configured for a sensor that is not here", "sensor", name, "known", known(sensors))
+	}
 	for _, s := range sensors {
 		if s.Root != "" {
 			n.log.Warn("sensor is not read from this machine's /sys", "sensor", s.Name, "root", s.Root)
 		}
 	}
+}
+
+func known(sensors []*agent.Sensor) string {
+	var names []string
+	for _, s := range sensors {
+		names = append(names, s.Name)
+	}
+	return strings.Join(names, ", ")
 }
 
 // close closes what the plugins share; they themselves are closed by the agent's Run.
@@ -122,11 +139,8 @@ func (n *node) close() error {
 	return err
 }
 
-// run measures until ctx ends.
-func (n *node) run(ctx context.Context, ready func()) error {
-	err := n.agent.Run(ctx, ready)
-	return errors.Join(err, n.close())
-}
+// run measures until ctx ends. The books are closed as soon as everything was read for the last time.
+func (n *node) run(ctx context.Context, ready func()) error { return n.agent.Run(ctx, ready) }
 
 func newLog(level string, w io.Writer) (*slog.Logger, error) {
 	var l slog.Level

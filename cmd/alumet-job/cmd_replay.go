@@ -34,7 +34,7 @@ for audits, and to see what another policy would have said. FILE may be "-".`,
   alumet-job replay node1.trace --floor rapl:package:0=31.5`,
 		Args: cobra.ExactArgs(1),
 		RunE: func(cmd *cobra.Command, args []string) error {
-			return runReplay(cmd.OutOrStdout(), cmd.InOrStdin(), args[0], o)
+			return runReplay(cmd.OutOrStdout(), cmd.ErrOrStderr(), cmd.InOrStdin(), args[0], o)
 		},
 	}
 	f := cmd.Flags()
@@ -44,7 +44,7 @@ for audits, and to see what another policy would have said. FILE may be "-".`,
 	return cmd
 }
 
-func runReplay(out io.Writer, in io.Reader, path string, o replayOptions) error {
+func runReplay(out, errOut io.Writer, in io.Reader, path string, o replayOptions) error {
 	var policy jobs.Policy
 	if err := policy.UnmarshalText([]byte(o.policy)); err != nil {
 		return usage(fmt.Errorf("--policy: %w", err))
@@ -53,6 +53,7 @@ func runReplay(out io.Writer, in io.Reader, path string, o replayOptions) error 
 		return usage(fmt.Errorf("--format %q is unknown: want table or json", o.format))
 	}
 	l := jobs.NewLedger(policy)
+	var floors []string
 	for _, f := range o.floors {
 		i := strings.LastIndexByte(f, '=')
 		if i <= 0 {
@@ -63,6 +64,7 @@ func runReplay(out io.Writer, in io.Reader, path string, o replayOptions) error 
 			return usage(fmt.Errorf("--floor %q: %w", f, err))
 		}
 		l.FixFloor(f[:i], uw)
+		floors = append(floors, f[:i])
 	}
 	if path != "-" {
 		file, err := os.Open(path)
@@ -75,6 +77,11 @@ func runReplay(out io.Writer, in io.Reader, path string, o replayOptions) error 
 	if err := trace.Replay(in, l); err != nil {
 		return fmt.Errorf("replay %s: %w", path, err)
 	}
+	for _, f := range floors {
+		if !l.Knows(f) {
+			fmt.Fprintf(errOut, "alumet-job: --floor %s has no effect: the trace has no such sensor; it has %s\n", f, strings.Join(sensorNames(l), ", "))
+		}
+	}
 	write := writeReplayTable
 	if o.format == "json" {
 		write = writeReplayJSON
@@ -86,6 +93,13 @@ func runReplay(out io.Writer, in io.Reader, path string, o replayOptions) error 
 		return errors.New("the accounts do not add up to what was measured: this is a fault of the ledger, please report it with the trace")
 	}
 	return nil
+}
+
+func sensorNames(l *jobs.Ledger) (names []string) {
+	for _, a := range l.Accounts() {
+		names = append(names, a.Sensor)
+	}
+	return names
 }
 
 type replayAccount struct {

@@ -4,10 +4,12 @@
 package jobenergy
 
 import (
+	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
 	"log/slog"
+	"maps"
 	"os"
 	"path/filepath"
 	"slices"
@@ -35,8 +37,10 @@ type Book struct {
 	trace    *trace.Writer
 	traceEnd io.Closer
 	index    map[*agent.Sensor]jobs.SensorIndex
-	sensors  []*agent.Sensor // by index; nil for those of an earlier run
-	learners []learner       // by index
+	sensors  []*agent.Sensor   // by index; nil for those of an earlier run
+	learners []learner         // by index
+	roots    map[string]string // of all sensors that the books know, by name
+	fixed    map[string]bool   // sensors whose floor was configured in the last run
 	trackers map[string][]byte
 	old      map[string][]byte // trackers' states of the run before, in the same boot
 	live     int               // open jobs
@@ -68,6 +72,7 @@ func Open(c Config, o Options) (_ *Book, err error) {
 	}
 	b := &Book{
 		config: c, log: o.Log, index: map[*agent.Sensor]jobs.SensorIndex{}, trackers: map[string][]byte{},
+		roots:   map[string]string{},
 		commits: make(chan *jobs.Record, 1), done: make(chan struct{}),
 	}
 	if b.store, err = store.Open(c.Store); err != nil {
@@ -125,9 +130,11 @@ func (b *Book) startClock(proc string) (sameBoot bool, err error) {
 
 // savedState is what a commit keeps for the next run.
 type savedState struct {
-	Ledger   []byte            `json:"ledger"`
+	Ledger   json.RawMessage   `json:"ledger"`
 	Trackers map[string][]byte `json:"trackers,omitempty"`
 	Trace    int64             `json:"trace,omitempty"` // how long the trace was
+	Roots    map[string]string `json:"roots,omitempty"` // of the sensors, by name
+	Fixed    map[string]bool   `json:"fixed,omitempty"` // the sensors with a configured floor
 }
 
 // takeUp loads the last run's state and tells the ledger what happened since: a restart or a reboot.
@@ -137,6 +144,8 @@ func (b *Book) takeUp(o Options, sameBoot bool) error {
 	if err != nil {
 		return err
 	}
+	b.fixed = saved.Fixed
+	maps.Copy(b.roots, saved.Roots)
 	if err := b.startTrace(o.Record, resumed, saved.Trace); err != nil {
 		return err
 	}
@@ -146,6 +155,7 @@ func (b *Book) takeUp(o Options, sameBoot bool) error {
 	typ := jobs.EventReboot
 	if sameBoot {
 		typ, b.old = jobs.EventRestart, saved.Trackers
+		b.trackers = maps.Clone(saved.Trackers) // until the trackers tell more: this run may end before
 	}
 	if err := b.l.Apply(&jobs.Event{Type: typ, T: b.clock.Now().Boot}); err != nil {
 		return fmt.Errorf("take up the books: %w", err)
@@ -170,10 +180,12 @@ func (b *Book) load(sockets []jobs.Socket) (saved savedState, ok bool, err error
 	if err := b.l.Load(saved.Ledger); err != nil {
 		return saved, false, fmt.Errorf("store %s: %w", b.config.Store, err)
 	}
-	if err := b.l.Apply(&jobs.Event{Type: jobs.EventMachine, Machine: sockets}); err != nil {
-		return saved, false, fmt.Errorf("the node's CPUs are not those of the store %s: %w; move the file away to begin new books", b.config.Store, err)
+	if b.l.SameMachine(sockets) {
+		return saved, true, nil
 	}
-	return saved, true, nil
+	b.log.Warn("the node has other CPUs than when it was last measured: jobs that were running are ended in the books and found anew")
+	saved.Trace = 0 // a trace cannot tell this
+	return saved, true, b.l.Reconfigure(b.clock.Now().Boot, sockets)
 }
 
 // Clock is the clock that the agent must use with these books.
@@ -186,6 +198,14 @@ func (b *Book) Follow(refresh func(agent.Instant) error) { b.refresh = refresh }
 func (b *Book) Sensor(s *agent.Sensor) error {
 	b.mu.Lock()
 	defer b.mu.Unlock()
+	if root, ok := b.roots[s.Name]; ok && root != s.Root && b.l.Knows(s.Name) {
+		if b.trace != nil {
+			return fmt.Errorf("sensor %s is read from another root than before: begin a new trace, with a new store", s.Name)
+		}
+		b.log.Warn("sensor is read from another root than before: its counter begins anew", "sensor", s.Name, "root", s.Root, "before", root)
+		b.l.Rebase(b.l.Register(s.Name, s.Socket, s.Holders, s.StepNs))
+	}
+	b.roots[s.Name] = s.Root
 	i := b.l.Register(s.Name, s.Socket, s.Holders, s.StepNs)
 	for len(b.sensors) <= int(i) {
 		b.sensors = append(b.sensors, nil)
@@ -199,10 +219,11 @@ func (b *Book) Sensor(s *agent.Sensor) error {
 	if s.Holders {
 		b.apply(&jobs.Event{Type: jobs.EventHolders, T: now, Sensor: s.Name})
 	}
-	if w, ok := b.config.Floors[s.Name]; ok {
-		b.learners[i].fixed = true
+	w, configured := b.config.Floors[s.Name]
+	if configured || b.fixed[s.Name] { // one that is configured no longer is forgotten, and may be learned
 		b.apply(&jobs.Event{Type: jobs.EventFloor, T: now, Sensor: s.Name, UW: microwatts(w)})
 	}
+	b.learners[i].fixed = configured
 	return nil
 }
 
@@ -267,7 +288,23 @@ func (b *Book) Close() error {
 	if b.trace != nil {
 		err = errors.Join(err, b.traceEnd.Close())
 	}
+	if n := b.l.Refused(); n > 0 {
+		b.log.Warn("readings came too late to be counted", "readings", n)
+	}
 	return errors.Join(err, b.store.Close())
+}
+
+// UnknownFloors lists the sensors that have a configured floor and do not exist in this run.
+func (b *Book) UnknownFloors() (names []string) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	for name := range b.config.Floors {
+		if _, ok := b.roots[name]; !ok {
+			names = append(names, name)
+		}
+	}
+	slices.Sort(names)
+	return names
 }
 
 // Registered lists the sensors of this run.

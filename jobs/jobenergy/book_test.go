@@ -284,6 +284,164 @@ func TestReboot(t *testing.T) {
 	}
 }
 
+// What a job got at its end, settled at an edge and committed, must still come out as points with the next tick.
+func TestPointsOfAJobThatEndedAtAnEdge(t *testing.T) {
+	r := newRig(t)
+	r.mustOpen()
+	r.tick()
+	g := r.book.Begin(r.now, jobs.ID{Scheduler: "slurm", Name: "1"}, "", nil)
+	s := r.book.Begin(r.now, g.ID, "0", nil)
+	r.cpu = 0
+	for range 2 { // the end, and an edge after it
+		r.now.Boot += 2e8
+		r.now.Wall += 2e8
+		r.uj, r.cpu = r.uj+4e6, r.cpu+2e8
+		r.book.Reading(r.sensor, r.now.Boot, r.uj)
+		if g.Live() {
+			r.book.End(r.now, s, r.cpu, jobs.FinalGroup)
+			r.book.End(r.now, g, r.cpu, jobs.FinalGroup)
+		}
+		r.book.Busy(r.now, 0, r.cpu)
+		if err := r.source.Edge(r.now); err != nil {
+			t.Fatal(err)
+		}
+		r.idle()
+	}
+	r.tick()
+	sum := map[string]float64{}
+	for _, p := range r.batch.Points {
+		account, _ := p.Attrs.Get("account")
+		sum[account.String()] += p.Value.Float()
+	}
+	if sum["job"] != 4 || sum["step"] != 4 {
+		t.Errorf("points: %v", sum)
+	}
+	r.idle()
+	r.book.ended = true
+	r.tick()
+	r.idle()
+	if r.book.l.Find(g.ID, "") != nil {
+		t.Error("the job is never forgotten")
+	}
+	if err := r.book.Close(); err != nil {
+		t.Fatal(err)
+	}
+}
+
+// A run that ends before its trackers tell anything must leave their state as it was.
+func TestFailedStartKeepsTheTrackersState(t *testing.T) {
+	r := newRig(t)
+	r.mustOpen()
+	r.book.TrackerState("groups", []byte("raw"))
+	if err := r.book.Close(); err != nil {
+		t.Fatal(err)
+	}
+	r.mustOpen()
+	if err := r.book.Close(); err != nil {
+		t.Fatal(err)
+	}
+	r.mustOpen()
+	if s := string(r.book.LastTrackerState("groups")); s != "raw" {
+		t.Errorf("state %q", s)
+	}
+	if err := r.book.Close(); err != nil {
+		t.Fatal(err)
+	}
+}
+
+func TestBrokenTraceDoesNotStopTheBooks(t *testing.T) {
+	r := newRig(t)
+	r.mustOpen()
+	r.tick()
+	r.idle()
+	r.book.mu.Lock()
+	r.book.traceEnd.Close()
+	r.book.mu.Unlock()
+	g := r.book.Begin(r.now, jobs.ID{Scheduler: "slurm", Name: "1"}, "", nil)
+	r.cpu = 0
+	for range 6 {
+		r.tick(g)
+	}
+	r.book.End(r.now, g, r.cpu, jobs.FinalGroup)
+	r.tick()
+	if err := r.book.Close(); err != nil {
+		t.Fatal(err)
+	}
+	if job, a := r.stored(); job.Figures[0].UJ != 60e6 || a.ImbalanceUJ() != 0 {
+		t.Errorf("job %+v\naccounts %+v", job, a)
+	}
+}
+
+// reopen closes the books and opens them with another machine, another root of the sensor, or other floors.
+func (r *rig) reopen(sockets []jobs.Socket, root string, floors map[string]float64) {
+	r.t.Helper()
+	r.idle()
+	if err := r.book.store.SetBoot("first", r.book.clock.Offset+max(0, r.now.Boot-r.book.clock.Now().Boot+1)); err != nil {
+		r.t.Fatal(err)
+	}
+	if err := r.book.Close(); err != nil {
+		r.t.Fatal(err)
+	}
+	c := defaults()
+	c.Store, c.Policy, c.Floors = r.db(), jobs.PolicyUsage, floors
+	b, err := Open(c, Options{Proc: filepath.Join(r.dir, "proc"), Sockets: sockets, Node: "n1"})
+	if err != nil {
+		r.t.Fatal(err)
+	}
+	r.book = b
+	r.sensor = &agent.Sensor{Name: "pkg", Resource: agent.CPUPackage(0), Domain: "package", Root: root}
+	if err := b.Sensor(r.sensor); err != nil {
+		r.t.Fatal(err)
+	}
+	opened, err := agent.Open(Plugin(b), nil, agent.OpenOptions{Meter: b})
+	if err != nil {
+		r.t.Fatal(err)
+	}
+	r.source = opened.Sources["ledger"].(*source)
+	r.now = b.Clock().Now()
+}
+
+func TestOtherCPUsOtherRootOtherFloors(t *testing.T) {
+	two, one := []jobs.Socket{{ID: 0, CPUs: []int{0, 1}}}, []jobs.Socket{{ID: 0, CPUs: []int{0}}}
+	r := newRig(t)
+	r.mustOpen()
+	r.tick()
+	g := r.book.Begin(r.now, jobs.ID{Scheduler: "slurm", Name: "1"}, "", []int{0, 1})
+	r.cpu = 0
+	r.tick(g)
+	r.reopen(one, "", map[string]float64{"pkg": 3}) // a CPU went
+	if _, ok := r.book.Resume(g.ID, ""); ok {
+		t.Error("a job goes on although the machine is another")
+	}
+	r.tick()
+	r.tick()
+	if x := r.book.l.State(r.book.index[r.sensor]); x.FloorUW != 3e6 {
+		t.Errorf("floor %d µW", x.FloorUW)
+	}
+	before := r.book.l.State(r.book.index[r.sensor]).Totals.MeasuredUJ
+	r.uj = 5e12                      // another counter
+	r.reopen(one, "/other/sys", nil) // and no floor
+	r.tick()
+	r.tick()
+	x := r.book.l.State(r.book.index[r.sensor])
+	if d := x.Totals.MeasuredUJ - before; d != 10e6 {
+		t.Errorf("measured %d µJ since another counter is read", d)
+	}
+	if x.HasFloor || x.FloorUW != 0 {
+		t.Errorf("the floor that was configured stays: %+v", x)
+	}
+	r.reopen(two, "/other/sys", map[string]float64{"pgk": 1})
+	if names := r.book.UnknownFloors(); len(names) != 1 {
+		t.Errorf("unknown floors: %v", names)
+	}
+	if err := r.book.Close(); err != nil {
+		t.Fatal(err)
+	}
+	if _, a := r.stored(); a.ImbalanceUJ() != 0 {
+		t.Errorf("accounts %+v", a)
+	}
+}
+
 func TestFloorIsLearnedWithoutJobs(t *testing.T) {
 	r := newRig(t)
 	r.mustOpen()

@@ -2,6 +2,7 @@ package jobenergy
 
 import (
 	"encoding/json"
+	"errors"
 	"fmt"
 	"maps"
 	"slices"
@@ -23,13 +24,11 @@ func (b *Book) prepare(now agent.Instant) (*jobs.Record, error) {
 	if err != nil {
 		return nil, fmt.Errorf("save the ledger: %w", err)
 	}
-	saved := savedState{Ledger: ledger, Trackers: maps.Clone(b.trackers)}
-	if b.trace != nil { // first the trace, then the books that know of it
-		if err := b.trace.Flush(); err != nil {
-			return nil, fmt.Errorf("write the trace: %w", err)
-		}
-		saved.Trace = b.trace.Offset()
+	saved := savedState{Ledger: ledger, Trackers: maps.Clone(b.trackers), Roots: b.roots, Fixed: map[string]bool{}}
+	for name := range b.config.Floors {
+		saved.Fixed[name] = true
 	}
+	saved.Trace = b.flushTrace() // first the trace, then the books that know of it
 	state, err := json.Marshal(&saved)
 	if err != nil {
 		return nil, fmt.Errorf("save the books: %w", err)
@@ -48,6 +47,21 @@ func (b *Book) prepare(now agent.Instant) (*jobs.Record, error) {
 		r.Jobs[i].Facts.CPUs = slices.Clone(r.Jobs[i].Facts.CPUs)
 	}
 	return r, nil
+}
+
+// flushTrace writes the trace out and returns its length. A trace that cannot be written ends; the books go on without.
+func (b *Book) flushTrace() int64 {
+	if b.trace == nil {
+		return 0
+	}
+	err := b.trace.Flush()
+	if err == nil {
+		return b.trace.Offset()
+	}
+	b.log.Error("the trace cannot be written and ends here; to record again, begin with a new store", "error", errors.Join(err, b.traceEnd.Close()))
+	b.l.Tap(nil)
+	b.trace, b.traceEnd = nil, nil
+	return 0
 }
 
 // commitIfDue hands the books to the committer when a job has ended or the interval is over, unless the last commit is
