@@ -503,6 +503,31 @@ func hotLedger(tb testing.TB, n int) (*Ledger, func()) {
 	}
 }
 
+// BenchmarkSave saves the state of a job with many steps that are done.
+func BenchmarkSave(b *testing.B) {
+	for _, n := range []int{100, 10_000} {
+		b.Run(fmt.Sprint(n), func(b *testing.B) {
+			l, tick := hotLedger(b, 1)
+			tick()
+			j := l.jobs[0]
+			j.done = map[string]*Group{}
+			for i := range n {
+				st := &Group{name: fmt.Sprint(i + 1), job: j, known: true}
+				st.grow(len(l.sensors))
+				for k := range st.figures {
+					st.figures[k].uj = 123_456_789
+				}
+				j.done[st.name] = st
+			}
+			for b.Loop() {
+				if _, err := l.Save(); err != nil {
+					b.Fatal(err)
+				}
+			}
+		})
+	}
+}
+
 func BenchmarkTick(b *testing.B) {
 	for _, n := range []int{1, 100, 1000} {
 		b.Run(fmt.Sprint(n), func(b *testing.B) {

@@ -3,7 +3,6 @@ package jobs
 import (
 	"encoding/json"
 	"fmt"
-	"slices"
 )
 
 // The types of this file are the restart state as JSON has it.
@@ -81,8 +80,18 @@ type savedGroup struct {
 	WallBegin int64         `json:"wall_begin,omitempty"`
 	WallEnd   int64         `json:"wall_end,omitempty"`
 	Existed   int64         `json:"existed_ns,omitempty"`
-	Done      bool          `json:"done,omitempty"`
 	Steps     []savedGroup  `json:"steps,omitempty"`
+	Done      []savedDone   `json:"done,omitempty"`
+}
+
+// savedDone is a step that is done: a job may have tens of thousands, so that it is kept short. Numbers are, in order:
+// whether its begin was seen, final reading, lives, first life, last line, last sample, wall-clock begin and end, ns of
+// existence; Counts are its CPU time, the raw counter, where its last life began and the raw value that counts as 0; then
+// sensor index, µJ, late and uncertain µJ of each figure.
+type savedDone struct {
+	Name    string   `json:"n"`
+	Numbers [9]int64 `json:"i"`
+	Counts  []uint64 `json:"u"`
 }
 
 type savedSpan struct {
@@ -126,9 +135,7 @@ func (l *Ledger) Save() ([]byte, error) {
 			g.Steps = append(g.Steps, saveGroup(st))
 		}
 		for _, st := range j.done {
-			d := saveGroup(st)
-			d.Done = true
-			g.Steps = append(g.Steps, d)
+			g.Done = append(g.Done, l.saveDone(st))
 		}
 		x.Jobs = append(x.Jobs, g)
 	}
@@ -197,6 +204,40 @@ func saveGroup(g *Group) savedGroup {
 	return x
 }
 
+func (l *Ledger) saveDone(g *Group) savedDone {
+	last := g.u.last()
+	seen := int64(0)
+	if g.seenBegin {
+		seen = 1
+	}
+	x := savedDone{Name: g.name, Counts: []uint64{last.v, g.raw, g.base, g.zero}, Numbers: [...]int64{
+		seen, int64(g.final), int64(g.nlives), g.firstLife, g.seenT, last.t, g.wallBegin, g.wallEnd, g.existedUntil(open)}}
+	for i, f := range g.figures {
+		if f.uj > 0 {
+			x.Counts = append(x.Counts, uint64(i), f.uj, f.late, f.uncertain+f.edge(l.sensors[i].stepNs))
+		}
+	}
+	return x
+}
+
+func (l *Ledger) loadDone(job string, x *savedDone) (*Group, error) {
+	if len(x.Counts) < 4 || len(x.Counts)%4 != 0 {
+		return nil, fmt.Errorf("read the restart state: step %s of %s has %d counts", x.Name, job, len(x.Counts))
+	}
+	g, n := l.Group(job, x.Name), &x.Numbers
+	g.known, g.dirty = true, false
+	g.seenBegin, g.final, g.nlives, g.firstLife, g.seenT = n[0] != 0, Final(n[1]), int(n[2]), n[3], n[4]
+	g.u = timeline{s: []sample{{n[5], x.Counts[0]}}, flat: true}
+	g.raw, g.base, g.zero = x.Counts[1], x.Counts[2], x.Counts[3]
+	g.wallBegin, g.wallEnd, g.existed = n[6], n[7], n[8]
+	for c := x.Counts[4:]; len(c) > 0; c = c[4:] {
+		if c[0] < uint64(len(g.figures)) {
+			g.figures[c[0]] = figure{uj: c[1], late: c[2], uncertain: c[3], sent: c[1]}
+		}
+	}
+	return g, nil
+}
+
 func saveFigures(list []figure) (out []savedFigure) {
 	for i, f := range list {
 		if f.seen || f.uj > 0 {
@@ -231,7 +272,9 @@ func (l *Ledger) Load(state []byte) error {
 		l.loadSensor(&x.Sensors[i])
 	}
 	for i := range x.Jobs {
-		l.loadJob(&x.Jobs[i])
+		if err := l.loadJob(&x.Jobs[i]); err != nil {
+			return err
+		}
 	}
 	for i := range x.Sensors {
 		s := l.sensors[i]
@@ -259,24 +302,24 @@ func (l *Ledger) loadSensor(x *savedSensor) {
 	}
 }
 
-func (l *Ledger) loadJob(x *savedGroup) {
+func (l *Ledger) loadJob(x *savedGroup) error {
 	j := l.Group(x.Name, "")
 	l.loadGroup(j, x)
-	for i := range x.Steps {
-		st := l.Group(x.Name, x.Steps[i].Name)
-		l.loadGroup(st, &x.Steps[i])
+	if len(x.Done) > 0 {
+		j.done = make(map[string]*Group, len(x.Done))
+	}
+	for i := range x.Done {
+		st, err := l.loadDone(x.Name, &x.Done[i])
+		if err != nil {
+			return err
+		}
+		j.done[st.name] = st
+		j.steps = j.steps[:0]
 	}
 	for i := range x.Steps {
-		if !x.Steps[i].Done {
-			continue
-		}
-		k := slices.IndexFunc(j.steps, func(s *Group) bool { return s.name == x.Steps[i].Name })
-		if j.done == nil {
-			j.done = map[string]*Group{}
-		}
-		j.done[x.Steps[i].Name] = j.steps[k]
-		j.steps = slices.Delete(j.steps, k, k+1)
+		l.loadGroup(l.Group(x.Name, x.Steps[i].Name), &x.Steps[i])
 	}
+	return nil
 }
 
 func (l *Ledger) loadGroup(g *Group, x *savedGroup) {

@@ -213,11 +213,11 @@ func compare(t *testing.T, db string, tr truth, packages int, ids ...string) {
 			}
 			x := tr.Jobs[id].Packages[fmt.Sprint(p)]
 			want := x.DynamicUJ + x.FloorUJ
-			off := 100 * (float64(whole) - float64(want)) / float64(want)
-			t.Logf("job %s package %d: %.6f J, truth %.6f J, %+.3f %%", id, p, float64(whole)/1e6, float64(want)/1e6, off)
 			if want == 0 && whole == 0 {
 				continue // it ran on the other package
 			}
+			off := 100 * (float64(whole) - float64(want)) / float64(want)
+			t.Logf("job %s package %d: %.6f J, truth %.6f J, %+.3f %%", id, p, float64(whole)/1e6, float64(want)/1e6, off)
 			if math.Abs(off) > 1 {
 				t.Errorf("job %s package %d is %.3f %% off", id, p, off)
 			}

@@ -118,6 +118,7 @@ type jsonSensor struct {
 	ResourceKind string `json:"resource_kind"`
 	ResourceID   string `json:"resource_id"`
 	Domain       string `json:"domain"`
+	Part         string `json:"part,omitempty"`
 	Scope        string `json:"scope"`
 	InTotal      bool   `json:"in_total"`
 	LeftOut      string `json:"left_out,omitempty"`
@@ -200,7 +201,7 @@ func (r *Report) total(t *Total) jsonTotal {
 func (r *Report) sensor(s *Sensor) jsonSensor {
 	return jsonSensor{
 		ResourceKind: s.Sensor.Resource.Kind, ResourceID: s.Sensor.Resource.ID, Domain: s.Sensor.Domain,
-		Scope: s.Sensor.Scope.String(), InTotal: s.InTotal, LeftOut: s.LeftOut, Integrated: s.Sensor.Integrated,
+		Part: s.Sensor.Part, Scope: s.Sensor.Scope.String(), InTotal: s.InTotal, LeftOut: s.LeftOut, Integrated: s.Sensor.Integrated,
 		Estimated: s.Sensor.Estimated, Root: s.Sensor.Root,
 		jsonTotal: r.total(&Total{
 			Asked: s.Asked, Job: s.Job, Steps: s.Steps, Meanwhile: s.Meanwhile, OtherJobsUJ: s.OtherJobsUJ, PowerW: s.PowerW,

@@ -9,7 +9,7 @@ import (
 	"github.com/alumet-hpc/alumet-hpc/jobs"
 )
 
-// chooseComponents says which sensors make the total: of the component sensors of one resource and domain the best. What
+// chooseComponents says which sensors make the total: of the component sensors of one resource, domain and part the best. What
 // measures beats what estimates, whatever the domain, and a counter beats the sum of power readings. A model of all the
 // machine's processors gives way as soon as one is measured.
 func chooseComponents(sensors []Sensor) {
@@ -73,7 +73,12 @@ func overlap(better, s *agent.Sensor) bool {
 	if better.Resource != s.Resource {
 		return false
 	}
-	return better.Domain == s.Domain || s.Estimated && !better.Estimated
+	if s.Estimated && !better.Estimated {
+		return true
+	}
+	// Two named parts have nothing in common; a sensor without a part covers them all.
+	parts := better.Part != s.Part && better.Part != "" && s.Part != ""
+	return better.Domain == s.Domain && !parts
 }
 
 // addUp makes the total from the chosen sensors.

@@ -157,8 +157,8 @@ func (v *View) Sensors() ([]jobs.SensorRecord, error) {
 		var r jobs.SensorRecord
 		var rangeUJ, maxUW int64 // unsigned values in signed columns
 		s, t := &r.Sensor, &r.Totals
-		err := rows.Scan(&s.Name, &s.Resource.Kind, &s.Resource.ID, &s.Domain, &s.Socket, &s.Holders, &s.Scope, &rangeUJ,
-			&maxUW, &s.MaxGapNs, &s.StepNs, &s.Integrated, &s.Estimated, &s.Root, &t.MeasuredUJ, &t.SystemUJ, &t.IdleUJ,
+		err := rows.Scan(&s.Name, &s.Resource.Kind, &s.Resource.ID, &s.Domain, &s.Part, &s.Socket, &s.Holders, &s.Scope,
+			&rangeUJ, &maxUW, &s.MaxGapNs, &s.StepNs, &s.Integrated, &s.Estimated, &s.Root, &t.MeasuredUJ, &t.SystemUJ, &t.IdleUJ,
 			&t.VanishedUJ, &t.UnobservedUJ, &r.UnmeasuredNs, &r.FloorUW, &r.FloorLearned, &r.LastUW)
 		s.RangeUJ, s.MaxUW = uint64(rangeUJ), uint64(maxUW)
 		list = append(list, r)

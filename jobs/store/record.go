@@ -71,8 +71,8 @@ func (w *writing) record(r *jobs.Record) error {
 
 func (w *writing) sensor(r *jobs.SensorRecord) error {
 	s, t := &r.Sensor, &r.Totals
-	row := w.s.sensor.QueryRowContext(w.ctx, s.Name, s.Resource.Kind, s.Resource.ID, s.Domain, s.Socket, s.Holders, s.Scope,
-		int64(s.RangeUJ), int64(s.MaxUW), s.MaxGapNs, s.StepNs, s.Integrated, s.Estimated, s.Root,
+	row := w.s.sensor.QueryRowContext(w.ctx, s.Name, s.Resource.Kind, s.Resource.ID, s.Domain, s.Part, s.Socket, s.Holders,
+		s.Scope, int64(s.RangeUJ), int64(s.MaxUW), s.MaxGapNs, s.StepNs, s.Integrated, s.Estimated, s.Root,
 		w.signed("measured", t.MeasuredUJ), w.signed("system", t.SystemUJ), w.signed("idle", t.IdleUJ),
 		w.signed("vanished", t.VanishedUJ), w.signed("unobserved", t.UnobservedUJ),
 		r.UnmeasuredNs, w.signed("floor", r.FloorUW), r.FloorLearned, w.signed("power", r.LastUW))

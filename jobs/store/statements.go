@@ -20,8 +20,8 @@ type statements struct {
 	state, boot, setBoot, lastTime, setMeta               *sql.Stmt
 }
 
-const sensorColumns = `name, resource_kind, resource_id, domain, socket, holders, scope, range_uj, max_uw, max_gap_ns, step_ns,
-	integrated, estimated, root, measured_uj, system_uj, idle_uj, vanished_uj, unobserved_uj, unmeasured_ns, floor_uw,
+const sensorColumns = `name, resource_kind, resource_id, domain, part, socket, holders, scope, range_uj, max_uw, max_gap_ns,
+	step_ns, integrated, estimated, root, measured_uj, system_uj, idle_uj, vanished_uj, unobserved_uj, unmeasured_ns, floor_uw,
 	floor_learned, last_uw`
 
 const jobColumns = `scheduler, name, begin_ns, end_ns, begin_wall_ns, end_wall_ns, seen_begin, final_reading, lives, cpu_ns,

@@ -119,7 +119,7 @@ func full() *jobs.Record {
 		Time: 100, Wall: 1_700_000_000_000_000_000, Policy: "hybrid/1", State: []byte{0, 1, 255},
 		Sensors: []jobs.SensorRecord{{
 			Sensor: agent.Sensor{
-				Name: "nvml:gpu:0", Resource: agent.GPU("0000:3b:00.0"), Domain: "gpu", Socket: -1, Holders: true,
+				Name: "nvml:gpu:0", Resource: agent.GPU("0000:3b:00.0"), Domain: "gpu", Part: "die:1", Socket: -1, Holders: true,
 				Scope: agent.ScopePart, RangeUJ: math.MaxUint64, MaxUW: 1 << 63, MaxGapNs: 5, StepNs: 6, Integrated: true,
 				Estimated: true, Root: "/tmp/sim",
 			},

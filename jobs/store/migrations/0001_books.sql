@@ -23,6 +23,7 @@ CREATE TABLE sensor (
   resource_kind TEXT NOT NULL,
   resource_id TEXT NOT NULL,
   domain TEXT NOT NULL,
+  part TEXT NOT NULL, -- of the resource, where several sensors share it without overlap; empty: all of it
   socket INTEGER NOT NULL, -- negative: the whole node
   holders INTEGER NOT NULL,
   scope INTEGER NOT NULL, -- 0 component, 1 part of a component, 2 around components
