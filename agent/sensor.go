@@ -23,6 +23,9 @@ type Sensor struct {
 	Resource Resource
 	// Domain is the hardware's own word for what is measured: package, pp0, dram, …
 	Domain string
+	// Part says which part of the resource, where several sensors of one domain share it without overlap: a die of a
+	// package. Empty: all of it.
+	Part string
 	// Socket is the physical package whose CPUs the sensor covers; negative: the whole node.
 	Socket int
 	// Holders is set for a device that jobs hold, a GPU: its energy goes by who holds it, not by CPU time.
