@@ -30,6 +30,7 @@ type file struct {
 	path     string
 	maxSize  int64 // 0: no limit
 	maxFiles int   // old files to keep; 0: all
+	retryAt  int64 // size at which a rotation that failed is tried again; 0: none has failed
 	log      *slog.Logger
 
 	sink    sink
@@ -146,7 +147,7 @@ func (f *file) write(lines []byte) error {
 	if err != nil {
 		return err
 	}
-	if f.maxSize > 0 && f.regular && size > int64(len(f.header)) && size+int64(len(lines)) > f.maxSize {
+	if f.full(size, int64(len(lines))) {
 		size = f.rotate(size)
 	}
 	if f.regular && size == 0 || !f.regular && !f.begun {
@@ -166,6 +167,18 @@ func (f *file) write(lines []byte) error {
 	return nil
 }
 
+// full tells whether a new file should be begun before so many bytes are appended.
+func (f *file) full(size, more int64) bool {
+	switch {
+	case f.maxSize == 0 || !f.regular || size <= int64(len(f.header)):
+		return false
+	case size+more <= f.maxSize:
+		f.retryAt = 0 // somebody else has made room
+		return false
+	}
+	return size+more > f.retryAt
+}
+
 func (f *file) append(b []byte) error {
 	if _, err := f.sink.Write(b); err != nil {
 		return fmt.Errorf("write output file: %w", err)
@@ -183,20 +196,24 @@ func (f *file) restore() error {
 }
 
 // rotate begins a new file because this one is full, and returns the size of the one to go on with. Where that cannot be
-// done, the old one goes on: a file that is too large is better than lost measurements.
+// done, the old one goes on, as a file that is too large is better than lost measurements, until it has grown by another
+// tenth of what it may have: what is in the way may be gone then.
 func (f *file) rotate(size int64) int64 {
 	if _, err := f.renew(); err != nil {
-		f.log.Warn("the output file cannot be renamed and grows on", "file", f.path, "error", err)
-		f.maxSize = 0
+		if f.retryAt == 0 {
+			f.log.Warn("the output file cannot be renamed and grows on", "file", f.path, "error", err)
+		}
+		f.retryAt = size + f.maxSize/10
 		return size
 	}
+	f.retryAt = 0
 	if err := f.prune(); err != nil {
 		f.log.Warn("old output files cannot be removed", "error", err)
 	}
 	return 0
 }
 
-// renew renames the file to the next free number and opens a new one.
+// renew renames the file to the next free number and opens a new one. After an error the old one is in use as before.
 func (f *file) renew() (name string, err error) {
 	numbers, err := f.numbers()
 	if err != nil {
@@ -215,7 +232,11 @@ func (f *file) renew() (name string, err error) {
 		// The old file is still open and takes the measurements under its old name.
 		return "", errors.Join(err, os.Rename(name, f.path))
 	}
-	return name, old.Close()
+	// The new file is in use whatever becomes of the old one: were this an error, it would get no header.
+	if err := old.Close(); err != nil {
+		f.log.Warn("the old output file was not closed as it should; its last lines may be lost", "file", name, "error", err)
+	}
+	return name, nil
 }
 
 func (f *file) numbered(n int) string { return f.path + "." + strconv.Itoa(n) }
