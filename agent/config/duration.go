@@ -172,3 +172,14 @@ func (d Duration) Positive(key string) error {
 	}
 	return nil
 }
+
+// ShortestPoll is the shortest period of a source: what reads files more often does nothing else, and measures itself.
+const ShortestPoll = Duration(100e3)
+
+// AtLeast returns an error that names the key when d is shorter than least.
+func (d Duration) AtLeast(key string, least Duration) error {
+	if d < least {
+		return fmt.Errorf("%s must be at least %s, not %s", key, least, d)
+	}
+	return nil
+}

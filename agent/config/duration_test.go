@@ -59,6 +59,19 @@ func TestDurationPositive(t *testing.T) {
 	}
 }
 
+func TestAtLeast(t *testing.T) {
+	if err := ShortestPoll.AtLeast("poll_interval", ShortestPoll); err != nil {
+		t.Error(err)
+	}
+	for d, want := range map[Duration]string{
+		1: "poll_interval must be at least 100us, not 1ns", 0: "poll_interval must be at least 100us, not 0s", 99_999: "not 99us 999ns",
+	} {
+		if err := d.AtLeast("poll_interval", ShortestPoll); err == nil || !strings.Contains(err.Error(), want) {
+			t.Errorf("AtLeast of %d ns: %v, want %q", d, err, want)
+		}
+	}
+}
+
 func FuzzParseDuration(f *testing.F) {
 	for _, s := range []string{"1s", "1m 30s", "4.2s", "0", "1.5h", "300y", "1 µs", "-"} {
 		f.Add(s)
