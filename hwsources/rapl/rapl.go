@@ -23,7 +23,9 @@ func defaults() Config {
 }
 
 // Validate implements [agent.Validator].
-func (c *Config) Validate() error { return c.PollInterval.Positive("poll_interval") }
+func (c *Config) Validate() error {
+	return c.PollInterval.AtLeast("poll_interval", config.ShortestPoll)
+}
 
 // Plugin declares the plugin `rapl`.
 func Plugin() agent.Plugin {
@@ -58,14 +60,15 @@ func open(s *agent.Setup, c Config) error {
 func sensorOf(z *zone, sysRoot string) *agent.Sensor {
 	d := domains[z.domain]
 	s := &agent.Sensor{
-		Name: "rapl:" + d.sensor, Resource: d.resource(z.pkg), Domain: d.name, Socket: z.socket, Scope: d.scope,
+		Name: "rapl:" + d.sensor, Resource: z.resource(), Domain: d.name, Socket: z.socket, Scope: d.scope,
 		RangeUJ: z.counter.Max, MaxUW: z.maxUW, StepNs: stepNs,
 	}
 	if d.scope != agent.ScopeNode || z.pkg > 0 {
 		s.Name += fmt.Sprintf(":%d", z.pkg)
 	}
 	if z.die >= 0 {
-		s.Name += fmt.Sprintf(":die:%d", z.die)
+		s.Part = fmt.Sprintf("die:%d", z.die)
+		s.Name += ":" + s.Part
 	}
 	if filepath.Clean(sysRoot) != "/sys" {
 		s.Root = sysRoot

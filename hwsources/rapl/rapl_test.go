@@ -12,6 +12,7 @@ import (
 
 	"github.com/alumet-hpc/alumet-hpc/agent"
 	"github.com/alumet-hpc/alumet-hpc/agent/agenttest"
+	"github.com/alumet-hpc/alumet-hpc/agent/config"
 )
 
 const virtual = "sys/devices/virtual/powercap/intel-rapl/"
@@ -77,19 +78,19 @@ rapl:dram:0 dram/0 dram socket=0 component range=65712999613 max=150 W
 rapl:dram:1 dram/1 dram socket=1 component range=65712999613 max=150 W`,
 		"laptop": `
 rapl:package:0 cpu_package/0 package socket=0 component range=262143328850 max=150 W
-rapl:platform local_machine/ platform socket=-1 node range=262143328850 max=0 W
-rapl:pp0:0 cpu_package/0 pp0 socket=0 part range=262143328850 max=0 W
-rapl:pp1:0 cpu_package/0 pp1 socket=0 part range=262143328850 max=0 W`,
+rapl:platform local_machine/ platform socket=-1 node range=262143328850 max=2000 W
+rapl:pp0:0 cpu_package/0 pp0 socket=0 part range=262143328850 max=2000 W
+rapl:pp1:0 cpu_package/0 pp1 socket=0 part range=262143328850 max=2000 W`,
 		"epyc": `
-rapl:package:0 cpu_package/0 package socket=0 component range=65532610987 max=0 W
-rapl:package:1 cpu_package/1 package socket=1 component range=65532610987 max=0 W
-rapl:pp0:0 cpu_package/0 pp0 socket=0 part range=65532610987 max=0 W
-rapl:pp0:1 cpu_package/1 pp0 socket=1 part range=65532610987 max=0 W`,
+rapl:package:0 cpu_package/0 package socket=0 component range=65532610987 max=2000 W
+rapl:package:1 cpu_package/1 package socket=1 component range=65532610987 max=2000 W
+rapl:pp0:0 cpu_package/0 pp0 socket=0 part range=65532610987 max=2000 W
+rapl:pp0:1 cpu_package/1 pp0 socket=1 part range=65532610987 max=2000 W`,
 		"dies": `
-rapl:package:0:die:0 cpu_package/0 package socket=0 component range=262143328850 max=0 W
-rapl:package:0:die:1 cpu_package/0 package socket=0 component range=262143328850 max=0 W
-rapl:dram:0:die:0 dram/0 dram socket=0 component range=65712999613 max=0 W
-rapl:dram:0:die:1 dram/0 dram socket=0 component range=65712999613 max=0 W`,
+rapl:package:0:die:0 cpu_package/0 package socket=0 component range=262143328850 max=2000 W
+rapl:package:0:die:1 cpu_package/0 package socket=0 component range=262143328850 max=2000 W
+rapl:dram:0:die:0 dram/0 dram socket=0 component range=65712999613 max=2000 W
+rapl:dram:0:die:1 dram/0 dram socket=0 component range=65712999613 max=2000 W`,
 	} {
 		t.Run(machine, func(t *testing.T) {
 			root := tree(t, machine)
@@ -98,6 +99,9 @@ rapl:dram:0:die:1 dram/0 dram socket=0 component range=65712999613 max=0 W`,
 			for _, s := range p.Meter.Sensors() {
 				fmt.Fprintf(&got, "\n%s %s/%s %s socket=%d %s range=%d max=%d W", s.Name, s.Resource.Kind, s.Resource.ID, s.Domain, s.Socket,
 					s.Scope, s.RangeUJ, s.MaxUW/1e6)
+				if _, die, _ := strings.Cut(s.Name, ":die:"); s.Part != "" && s.Part != "die:"+die || machine == "dies" && s.Part == "" {
+					t.Errorf("%s: part %q", s.Name, s.Part)
+				}
 				if s.Root != root+"/sys" || s.StepNs != 1e6 || s.Holders || s.Estimated || s.Integrated {
 					t.Errorf("%s: %+v", s.Name, s)
 				}
@@ -162,6 +166,38 @@ rapl_consumed_energy_J 0 dram/0 local_machine/ domain=dram
 rapl_consumed_energy_J 0 dram/1 local_machine/ domain=dram
 rapl_consumed_energy_J 5.000002 local_machine/ local_machine/ domain=package_total
 rapl_consumed_energy_J 0 local_machine/ local_machine/ domain=dram_total`)
+}
+
+// Firmware that tells no limit, as AMD's, has a bound all the same: a counter set back a little did not count its range.
+func TestResetWithoutLimitOfFirmware(t *testing.T) {
+	root := tree(t, "epyc")
+	set(t, root, map[string]uint64{"0": 200e6})
+	p := agenttest.Open(t, Plugin(), nil, root)
+	p.MustPoll("in")
+	set(t, root, map[string]uint64{"0": 100e6})
+	if points := agenttest.Points(p.MustPoll("in")); strings.Contains(points, "cpu_package/0 local_machine/ domain=package") {
+		t.Errorf("points after a reset:\n%s", points)
+	}
+	set(t, root, map[string]uint64{"0": 65532610987})
+	p.Advance(time.Minute) // the range is 65 kJ: at 2 kW it could have wrapped
+	if points := agenttest.Points(p.MustPoll("in")); strings.Contains(points, "cpu_package/0 local_machine/ domain=package") {
+		t.Errorf("points after a pause longer than the range:\n%s", points)
+	}
+	// 300 W wrap as they should: one to 0, and the rest from there.
+	set(t, root, map[string]uint64{"0": 300e6 - 1})
+	if got := p.MustPoll("in")[0].Value.Float(); got != 300 {
+		t.Errorf("the poll over a wrap gives %v J", got)
+	}
+}
+
+// A firmware's way to say that there is no limit is no bound.
+func TestLimitThatIsNone(t *testing.T) {
+	root := tree(t, "epyc")
+	agenttest.Set(t, root, virtual+"intel-rapl:0/constraint_0_max_power_uw", "18446744073709551615\n")
+	p := agenttest.Open(t, Plugin(), nil, root)
+	if got := p.Meter.ByName("rapl:package:0").MaxUW; got != defaultMaxPowerUW {
+		t.Errorf("MaxUW = %d", got)
+	}
 }
 
 // After so long a pause that the counter could have wrapped unseen, its difference means nothing.
@@ -355,12 +391,23 @@ func TestSocketsOfPackages(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			p := agenttest.Open(t, Plugin(), nil, agenttest.Tree(t, []byte(c.tree)))
 			for i, want := range c.socket {
-				if got := p.Meter.ByName(fmt.Sprintf("rapl:package:%d", i)).Socket; got != want {
-					t.Errorf("package %d: socket %d; want %d", i, got, want)
+				s := p.Meter.ByName(fmt.Sprintf("rapl:package:%d", i))
+				if s.Socket != want {
+					t.Errorf("package %d: socket %d; want %d", i, s.Socket, want)
+				}
+				// What else is said of the same socket, by tdp-model for example, must be said of the same resource.
+				if want >= 0 && s.Resource != agent.CPUPackage(want) || want < 0 && s.Resource != agent.CPUPackage(i) {
+					t.Errorf("package %d of socket %d: resource %v", i, want, s.Resource)
 				}
 			}
 			if got := strings.Contains(p.Log.String(), "WARN"); got != c.warns {
 				t.Errorf("log: %s", p.Log)
+			}
+			p.MustPoll("in")
+			for i, point := range p.MustPoll("in")[:2] {
+				if want := p.Meter.ByName(fmt.Sprintf("rapl:package:%d", i)).Resource; point.Resource != want {
+					t.Errorf("point of package %d: resource %v; want %v", i, point.Resource, want)
+				}
 			}
 		})
 	}
@@ -372,8 +419,10 @@ func TestSchedule(t *testing.T) {
 	if got := p.Schedules["in"]; got != want {
 		t.Errorf("schedule %+v", got)
 	}
-	if err := (&Config{}).Validate(); err == nil || !strings.Contains(err.Error(), "poll_interval") {
-		t.Errorf("Validate = %v", err)
+	for _, period := range []config.Duration{0, 1, config.ShortestPoll - 1} {
+		if err := (&Config{PollInterval: period}).Validate(); err == nil || !strings.Contains(err.Error(), "poll_interval must be at least 100us") {
+			t.Errorf("Validate of %s = %v", period, err)
+		}
 	}
 }
 
@@ -415,28 +464,6 @@ func TestEnergyUJ(t *testing.T) {
 			t.Errorf("energyUJ(%d, %d) = %d; want %d", c.uw, c.ns, got, c.want)
 		}
 	}
-}
-
-func FuzzPackageNumbers(f *testing.F) {
-	for _, s := range []string{"package-0", "package-1-die-0", "package-", "core", "package-1-die-"} {
-		f.Add(s)
-	}
-	f.Fuzz(func(t *testing.T, s string) {
-		pkg, die, err := packageNumbers(s)
-		if err == nil && (pkg < 0 || die < -1 || !strings.HasPrefix(s, "package-")) {
-			t.Errorf("packageNumbers(%q) = %d, %d", s, pkg, die)
-		}
-	})
-}
-
-func FuzzZoneNumbers(f *testing.F) {
-	f.Add("intel-rapl:0:1")
-	f.Add("intel-rapl-mmio:0")
-	f.Fuzz(func(t *testing.T, s string) {
-		if list, ok := zoneNumbers(s); ok != (len(list) > 0) {
-			t.Errorf("zoneNumbers(%q) = %v, %v", s, list, ok)
-		}
-	})
 }
 
 func BenchmarkPoll(b *testing.B) {

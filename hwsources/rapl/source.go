@@ -65,7 +65,7 @@ func domainAttrs(name string) *agent.Attrs {
 
 // partOf finds the series that a zone belongs to, or adds it.
 func (t *series) partOf(z *zone, d domain) *series {
-	r := d.resource(z.pkg)
+	r := z.resource()
 	for _, p := range t.parts {
 		if p.resource == r {
 			return p
