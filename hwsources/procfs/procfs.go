@@ -97,11 +97,11 @@ func defaults() Config {
 // Validate implements [agent.Validator].
 func (c *Config) Validate() error {
 	err := errors.Join(
-		c.Kernel.PollInterval.Positive("kernel.poll_interval"),
-		c.Memory.PollInterval.Positive("memory.poll_interval"),
-		c.Network.PollInterval.Positive("network.poll_interval"),
-		c.Processes.Refresh.Positive("processes.refresh_interval"),
-		c.Processes.Events.PollInterval.Positive("processes.events.poll_interval"),
+		c.Kernel.PollInterval.AtLeast("kernel.poll_interval", config.ShortestPoll),
+		c.Memory.PollInterval.AtLeast("memory.poll_interval", config.ShortestPoll),
+		c.Network.PollInterval.AtLeast("network.poll_interval", config.ShortestPoll),
+		c.Processes.Refresh.AtLeast("processes.refresh_interval", config.ShortestPoll),
+		c.Processes.Events.PollInterval.AtLeast("processes.events.poll_interval", config.ShortestPoll),
 		checkMode("processes.events.memory_mode", c.Processes.Events.MemoryMode),
 	)
 	if err != nil {
@@ -116,6 +116,12 @@ func (c *Config) Validate() error {
 		}
 		if _, err := regexp.Compile(g.ExeRegex); err != nil {
 			return fmt.Errorf("processes.groups exe_regex: %w", err)
+		}
+		if g.PollInterval == 0 {
+			continue // the default
+		}
+		if err := g.PollInterval.AtLeast("processes.groups poll_interval", config.ShortestPoll); err != nil {
+			return err
 		}
 	}
 	return nil

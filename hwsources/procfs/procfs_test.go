@@ -375,13 +375,15 @@ pid = 1
 
 func TestValidate(t *testing.T) {
 	for want, change := range map[string]func(*Config){
-		"kernel.poll_interval":           func(c *Config) { c.Kernel.PollInterval = 0 },
-		"processes.refresh_interval":     func(c *Config) { c.Processes.Refresh = 0 },
-		"processes.strategy":             func(c *Config) { c.Processes.Strategy = "x" },
-		"processes.events.memory_mode":   func(c *Config) { c.Processes.Events.MemoryMode = "x" },
-		"processes.groups memory_mode":   func(c *Config) { c.Processes.Groups[0].MemoryMode = "x" },
-		"processes.groups exe_regex":     func(c *Config) { c.Processes.Groups[0].ExeRegex = "(" },
-		"processes.events.poll_interval": func(c *Config) { c.Processes.Events.PollInterval = 0 },
+		"kernel.poll_interval":                                 func(c *Config) { c.Kernel.PollInterval = 0 },
+		"memory.poll_interval must be at least 100us, not 1ns": func(c *Config) { c.Memory.PollInterval = 1 },
+		"processes.groups poll_interval must be at least":      func(c *Config) { c.Processes.Groups[0].PollInterval = 99_999 },
+		"processes.refresh_interval":                           func(c *Config) { c.Processes.Refresh = 0 },
+		"processes.strategy":                                   func(c *Config) { c.Processes.Strategy = "x" },
+		"processes.events.memory_mode":                         func(c *Config) { c.Processes.Events.MemoryMode = "x" },
+		"processes.groups memory_mode":                         func(c *Config) { c.Processes.Groups[0].MemoryMode = "x" },
+		"processes.groups exe_regex":                           func(c *Config) { c.Processes.Groups[0].ExeRegex = "(" },
+		"processes.events.poll_interval":                       func(c *Config) { c.Processes.Events.PollInterval = 0 },
 	} {
 		c := defaults()
 		if err := c.Validate(); err != nil {

@@ -37,7 +37,7 @@ func (c *Config) Validate() error {
 	case !(c.Idle >= 0 && c.Idle <= c.TDP):
 		return errors.New("idle must be in watts, from 0 to tdp")
 	}
-	return c.PollInterval.Positive("poll_interval")
+	return c.PollInterval.AtLeast("poll_interval", config.ShortestPoll)
 }
 
 // Plugin declares the plugin `tdp-model`.
@@ -50,7 +50,7 @@ func open(s *agent.Setup, c Config) error {
 	if err := c.Validate(); err != nil {
 		return err
 	}
-	if zone := raplZone(s.Sys); zone != "" && !c.BesideRAPL {
+	if zone := sysfile.ReadableEnergyZone(s.Sys); zone != "" && !c.BesideRAPL {
 		return fmt.Errorf("%w: no estimate is needed, as %s measures: enable the plugin rapl, or set beside_rapl = true",
 			agent.ErrNotSupported, zone)
 	}
@@ -72,15 +72,6 @@ func open(s *agent.Setup, c Config) error {
 	when := agent.Schedule{Period: c.PollInterval.Std(), Flush: c.FlushInterval.Std(), Phase: agent.PhaseEnergy}
 	s.Source("in", when, src)
 	return nil
-}
-
-// raplZone returns the powercap zone of a package that can be read, or an empty string.
-func raplZone(sysRoot string) string {
-	path := filepath.Join(sysRoot, "class/powercap/intel-rapl:0/energy_uj")
-	if _, err := sysfile.ReadUint(path); err != nil {
-		return ""
-	}
-	return path
 }
 
 // newSource makes the source with a sensor for each package.

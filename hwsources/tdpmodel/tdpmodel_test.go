@@ -24,7 +24,7 @@ func tree(t *testing.T) string {
 
 func TestEstimate(t *testing.T) {
 	root := tree(t)
-	p := agenttest.Open(t, Plugin(), &Config{TDP: 100, Idle: 20, PollInterval: 1}, root)
+	p := agenttest.Open(t, Plugin(), &Config{TDP: 100, Idle: 20, PollInterval: 1e9}, root)
 	if points := p.MustPoll("in"); len(points) > 0 {
 		t.Errorf("the first poll gives points:\n%s", agenttest.Points(points))
 	}
@@ -112,15 +112,29 @@ func TestNoDrift(t *testing.T) {
 }
 
 func TestNotNeeded(t *testing.T) {
-	root := tree(t)
-	agenttest.Set(t, root, "sys/class/powercap/intel-rapl:0/energy_uj", "5\n")
-	_, err := agenttest.TryOpen(t, Plugin(), nil, root)
-	if !errors.Is(err, agent.ErrNotSupported) || !strings.Contains(err.Error(), "enable the plugin rapl") {
-		t.Errorf("open = %v", err)
+	// What rapl can measure by makes the model unnecessary, wherever the zone is and whatever its number.
+	for _, zone := range []string{"class/powercap/intel-rapl:0", "class/powercap/intel-rapl:1", "devices/virtual/powercap/intel-rapl/intel-rapl:0"} {
+		root := tree(t)
+		agenttest.Set(t, root, "sys/"+zone+"/name", "package-0\n")
+		agenttest.Set(t, root, "sys/"+zone+"/energy_uj", "5\n")
+		_, err := agenttest.TryOpen(t, Plugin(), nil, root)
+		if !errors.Is(err, agent.ErrNotSupported) || !strings.Contains(err.Error(), "enable the plugin rapl") {
+			t.Errorf("%s: open = %v", zone, err)
+		}
+		c := defaults()
+		c.BesideRAPL = true
+		agenttest.Open(t, Plugin(), &c, root)
 	}
-	c := defaults()
-	c.BesideRAPL = true
-	agenttest.Open(t, Plugin(), &c, root)
+}
+
+// A zone that rapl makes nothing of must not keep the model from standing in.
+func TestNeededBesideUnknownZones(t *testing.T) {
+	for name, value := range map[string]string{"thing-0": "5\n", "package-0": "x\n"} {
+		root := tree(t)
+		agenttest.Set(t, root, "sys/class/powercap/intel-rapl:0/name", name+"\n")
+		agenttest.Set(t, root, "sys/class/powercap/intel-rapl:0/energy_uj", value)
+		agenttest.Open(t, Plugin(), nil, root)
+	}
 }
 
 func TestNotSupported(t *testing.T) {
@@ -143,6 +157,7 @@ func TestValidate(t *testing.T) {
 		"idle":          func(c *Config) { c.Idle = 101 },
 		"idle must":     func(c *Config) { c.Idle = -1 },
 		"poll_interval": func(c *Config) { c.PollInterval = 0 },
+		"poll_interval must be at least 100us, not 1ns": func(c *Config) { c.PollInterval = 1 },
 	} {
 		c := defaults()
 		if err := c.Validate(); err != nil {
