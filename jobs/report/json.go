@@ -35,17 +35,16 @@ type jsonReport struct {
 	Live    bool   `json:"live"`
 	jsonFacts
 	jsonLife
-	SeenBegin bool                  `json:"seen_begin"`
-	Lives     int                   `json:"lives"`
-	Records   int                   `json:"records"`
-	Policy    string                `json:"policy"`
-	Marks     []string              `json:"marks"`
-	Notes     []string              `json:"notes"`
-	Total     *jsonTotal            `json:"total"`
-	Steps     []jsonStep            `json:"steps"`
-	Sensors   map[string]jsonSensor `json:"sensors"`
-	// The sum over the sensors of what their accounts are off, without sign so that faults cannot cancel each other.
-	ImbalanceUJ *uint64 `json:"imbalance_uj,omitempty"`
+	SeenBegin   bool                  `json:"seen_begin"`
+	Lives       int                   `json:"lives"`
+	Records     int                   `json:"records"`
+	Policy      string                `json:"policy"`
+	Marks       []string              `json:"marks"`
+	Notes       []string              `json:"notes"`
+	Total       *jsonTotal            `json:"total"`
+	Steps       []jsonStep            `json:"steps"`
+	Sensors     map[string]jsonSensor `json:"sensors"`
+	ImbalanceUJ *uint64               `json:"imbalance_uj,omitempty"`
 }
 
 type jsonFacts struct {
@@ -148,6 +147,7 @@ func (r *Report) document() *jsonReport {
 		jsonLife:  life(r.Begin, r.End, r.ExistNs, r.CPUNs, r.Final),
 		SeenBegin: r.SeenBegin, Lives: r.Lives, Records: r.Records, Policy: r.Policy,
 		Marks: r.Marks.Words(), Notes: []string{}, Steps: []jsonStep{}, Sensors: map[string]jsonSensor{},
+		ImbalanceUJ: r.imbalance(),
 	}
 	for _, n := range r.Notes {
 		d.Notes = append(d.Notes, n.Text)
@@ -164,12 +164,6 @@ func (r *Report) document() *jsonReport {
 			names = append(names, s.Sensor.Name)
 		}
 		d.Sensors[s.Sensor.Name] = r.sensor(s)
-		if s.Accounts != nil {
-			if d.ImbalanceUJ == nil {
-				d.ImbalanceUJ = new(uint64)
-			}
-			*d.ImbalanceUJ += magnitude(s.Accounts.ImbalanceUJ())
-		}
 	}
 	if r.Total.Sensors > 0 {
 		t := r.total(&r.Total)
@@ -255,6 +249,23 @@ func timestamp(unixNs int64) string {
 		return ""
 	}
 	return time.Unix(0, unixNs).UTC().Format(time.RFC3339Nano)
+}
+
+// imbalance is what the sensors' accounts are off, added up without sign so that faults cannot cancel each other; nil where
+// no accounts were asked for.
+func (r *Report) imbalance() *uint64 {
+	var off *uint64
+	for i := range r.Sensors {
+		a := r.Sensors[i].Accounts
+		if a == nil {
+			continue
+		}
+		if off == nil {
+			off = new(uint64)
+		}
+		*off += magnitude(a.ImbalanceUJ())
+	}
+	return off
 }
 
 func magnitude(v int64) uint64 {

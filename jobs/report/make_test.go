@@ -84,6 +84,7 @@ func TestTotal(t *testing.T) {
 	estimated := func(s *agent.Sensor) { s.Estimated = true }
 	integrated := func(s *agent.Sensor) { s.Integrated = true }
 	scope := func(x agent.Scope) func(*agent.Sensor) { return func(s *agent.Sensor) { s.Scope = x } }
+	part := func(x string) func(*agent.Sensor) { return func(s *agent.Sensor) { s.Part = x } }
 	pkg, dram, gpu, machine := agent.CPUPackage(0), agent.DRAM(0), agent.GPU("x"), agent.LocalMachine()
 	for name, c := range map[string]struct {
 		sensors []agent.Sensor
@@ -92,14 +93,19 @@ func TestTotal(t *testing.T) {
 		"components add": {[]agent.Sensor{sensor("pkg", pkg, "package"), sensor("dram", dram, "dram"), sensor("gpu", gpu, "")}, "dram gpu pkg"},
 		"parts and the node do not": {[]agent.Sensor{sensor("pkg", pkg, "package"), sensor("pp0", pkg, "pp0", scope(agent.ScopePart)),
 			sensor("watt", machine, "", scope(agent.ScopeNode))}, "pkg"},
-		"measured beats estimated":              {[]agent.Sensor{sensor("a-model", pkg, "tdp", estimated), sensor("pkg", pkg, "package")}, "pkg"},
-		"estimated alone counts":                {[]agent.Sensor{sensor("model", pkg, "tdp", estimated), sensor("gpu", gpu, "")}, "gpu model"},
-		"a model of the machine gives way":      {[]agent.Sensor{sensor("model", machine, "tdp", estimated), sensor("pkg", pkg, "package")}, "pkg"},
-		"but not for a GPU":                     {[]agent.Sensor{sensor("model", machine, "tdp", estimated), sensor("gpu", gpu, "")}, "gpu model"},
-		"a counter beats power":                 {[]agent.Sensor{sensor("a", gpu, "", integrated), sensor("b", gpu, "")}, "b"},
-		"the same twice is once":                {[]agent.Sensor{sensor("perf", pkg, "package"), sensor("powercap", pkg, "package")}, "perf"},
-		"two domains of one resource are two":   {[]agent.Sensor{sensor("a", pkg, "rail a"), sensor("b", pkg, "rail b")}, "a b"},
-		"two packages are two":                  {[]agent.Sensor{sensor("a", pkg, "package"), sensor("b", agent.CPUPackage(1), "package")}, "a b"},
+		"measured beats estimated":            {[]agent.Sensor{sensor("a-model", pkg, "tdp", estimated), sensor("pkg", pkg, "package")}, "pkg"},
+		"estimated alone counts":              {[]agent.Sensor{sensor("model", pkg, "tdp", estimated), sensor("gpu", gpu, "")}, "gpu model"},
+		"a model of the machine gives way":    {[]agent.Sensor{sensor("model", machine, "tdp", estimated), sensor("pkg", pkg, "package")}, "pkg"},
+		"but not for a GPU":                   {[]agent.Sensor{sensor("model", machine, "tdp", estimated), sensor("gpu", gpu, "")}, "gpu model"},
+		"a counter beats power":               {[]agent.Sensor{sensor("a", gpu, "", integrated), sensor("b", gpu, "")}, "b"},
+		"the same twice is once":              {[]agent.Sensor{sensor("perf", pkg, "package"), sensor("powercap", pkg, "package")}, "perf"},
+		"two domains of one resource are two": {[]agent.Sensor{sensor("a", pkg, "rail a"), sensor("b", pkg, "rail b")}, "a b"},
+		"two packages are two":                {[]agent.Sensor{sensor("a", pkg, "package"), sensor("b", agent.CPUPackage(1), "package")}, "a b"},
+		"two dies of a package are two": {[]agent.Sensor{sensor("a", pkg, "package", part("die:0")), sensor("b", pkg, "package", part("die:1")),
+			sensor("c", dram, "dram", part("die:0")), sensor("d", dram, "dram", part("die:1"))}, "a b c d"},
+		"a die twice is once":                   {[]agent.Sensor{sensor("a", pkg, "package", part("die:0")), sensor("b", pkg, "package", part("die:0"))}, "a"},
+		"a package is all of its dies":          {[]agent.Sensor{sensor("a", pkg, "package"), sensor("b", pkg, "package", part("die:0")), sensor("c", pkg, "package", part("die:1"))}, "a"},
+		"a model gives way to measured dies":    {[]agent.Sensor{sensor("model", pkg, "package", estimated), sensor("x", pkg, "package", part("die:0")), sensor("y", pkg, "package", part("die:1"))}, "x y"},
 		"only sensors around the node: nothing": {[]agent.Sensor{sensor("watt", machine, "", scope(agent.ScopeNode))}, ""},
 	} {
 		t.Run(name, func(t *testing.T) {
@@ -125,6 +131,32 @@ func TestTotal(t *testing.T) {
 				t.Errorf("total of %v is %d", got, r.Total.Job.UJ)
 			}
 		})
+	}
+}
+
+// All dies are lines of the table, their sum is the total, and no note says that one measures the same as another.
+func TestDiesAreShown(t *testing.T) {
+	in := simulated()
+	in.Sensors = nil
+	j := &in.Records[0]
+	j.Steps, j.Figures = nil, nil
+	for i := range 2 {
+		die := fmt.Sprintf("die:%d", i)
+		in.Sensors = append(in.Sensors, jobs.SensorRecord{Sensor: sensor("rapl:package:0:"+die, agent.CPUPackage(0), "package", func(s *agent.Sensor) { s.Part = die })})
+		j.Figures = append(j.Figures, jobs.Figure{Sensor: "rapl:package:0:" + die, UJ: 1_500_000, CoveredNs: j.ExistNs, Meanwhile: jobs.Totals{MeasuredUJ: 2_000_000, IdleUJ: 500_000}})
+	}
+	r := makeT(t, in)
+	var table, doc strings.Builder
+	if err := errors.Join(r.WriteTable(&table, Look{}), r.WriteJSON(&doc)); err != nil {
+		t.Fatal(err)
+	}
+	for _, want := range []string{"rapl:package:0:die:0  1.500000", "rapl:package:0:die:1  1.500000", "= components          3.000000"} {
+		if !strings.Contains(table.String(), want) {
+			t.Errorf("%q is not in\n%s", want, table.String())
+		}
+	}
+	if strings.Contains(table.String(), "measures the same") || !strings.Contains(doc.String(), `"part": "die:1"`) {
+		t.Errorf("%s%s", table.String(), doc.String())
 	}
 }
 
@@ -176,6 +208,33 @@ func TestMarks(t *testing.T) {
 				t.Errorf("notes %s\nwant %q", text, c.note)
 			}
 		})
+	}
+}
+
+// TestBooksAreShown: the table ends with what the accounts differ from what was measured, where they were asked for.
+func TestBooksAreShown(t *testing.T) {
+	last := func(accounts ...store.Accounts) string {
+		in := finished()
+		in.Accounts = accounts
+		var b strings.Builder
+		if err := makeT(t, in).WriteTable(&b, Look{}); err != nil {
+			t.Fatal(err)
+		}
+		lines := strings.Split(strings.TrimSpace(b.String()), "\n")
+		return lines[len(lines)-1]
+	}
+	balanced := store.Accounts{Sensor: "wattmeter", MeasuredUJ: 5, Accounts: []store.Account{{Name: "slurm/1", UJ: 2}, {Name: jobs.Idle, UJ: 3}}}
+	if got := last(balanced); got != "books: measured less all accounts 0 uJ" {
+		t.Error(got)
+	}
+	// Faults of two sensors do not cancel each other, and a sensor that is not shown says nothing.
+	got := last(store.Accounts{Sensor: "wattmeter", MeasuredUJ: 5}, store.Accounts{Sensor: "rapl:dram:0", Accounts: []store.Account{{Name: "x", UJ: 7}}},
+		store.Accounts{Sensor: "elsewhere", MeasuredUJ: 100})
+	if got != "books: measured less all accounts 12 uJ" {
+		t.Error(got)
+	}
+	if got := last(); strings.Contains(got, "books") {
+		t.Error(got)
 	}
 }
 

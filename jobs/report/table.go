@@ -31,6 +31,7 @@ func (r *Report) WriteTable(w io.Writer, look Look) error {
 		t.balance()
 	}
 	t.notes()
+	t.books()
 	return t.err
 }
 
@@ -245,5 +246,20 @@ func (t *table) notes() {
 			}
 			t.line(t.look.paint(style, mark), " ", l)
 		}
+	}
+}
+
+// books ends the report with the proof that every microjoule is somewhere, from the rows as they are at the time of asking.
+func (t *table) books() {
+	off := t.r.imbalance()
+	if off == nil {
+		return
+	}
+	style := plain
+	if *off > 0 {
+		style = red
+	}
+	for _, l := range wrap(fmt.Sprintf("books: measured less all accounts %d uJ", *off), t.width(), 0) {
+		t.line(t.look.paint(style, l))
 	}
 }
