@@ -20,7 +20,8 @@ func newReportCommand(s *surroundings) *cobra.Command {
 		Long: `Report tells what a job or step used: for each sensor the joules, watt-hours,
 share and average power, how sure that is, and where the rest went meanwhile.
 Steps and what was between them add up to the job to the microjoule; the job,
-other jobs, system and idle add up to what was measured.
+other jobs, system and idle add up to what was measured. The last line checks the
+books: what was ever measured, less the accounts of all jobs and of nobody.
 
 The total is that of the node's components (packages, memory, GPUs). Sensors
 that overlap are never added: parts of a component and sensors around the whole
@@ -63,7 +64,7 @@ func runReport(s *surroundings, arg string, o output) error {
 	}
 	return o.read(s, func(v *store.View) error {
 		in := report.Input{Step: target.Step, Now: s.now().UnixNano()}
-		if err := gather(v, target, &in, o.format == "json"); err != nil {
+		if err := gather(v, target, &in, o.format != "csv"); err != nil {
 			return err
 		}
 		if len(in.Records) == 0 {
@@ -83,7 +84,8 @@ func runReport(s *surroundings, arg string, o output) error {
 	})
 }
 
-// gather reads what a report is made from. Accounts are only for those who check them: they are a sum over all jobs.
+// gather reads what a report is made from. Accounts are for what shows them: those of the
+// sensors that measured the job, each a sum over all jobs.
 func gather(v *store.View, target report.Target, in *report.Input, accounts bool) (err error) {
 	if in.Records, err = v.Job(target.Query); err != nil {
 		return err
@@ -97,12 +99,19 @@ func gather(v *store.View, target report.Target, in *report.Input, accounts bool
 	if !accounts || len(in.Records) == 0 {
 		return nil
 	}
-	for i := range in.Sensors {
-		a, err := v.Accounts(in.Sensors[i].Sensor.Name)
-		if err != nil {
-			return err
+	asked := map[string]bool{}
+	for i := range in.Records {
+		for _, f := range in.Records[i].Figures {
+			if asked[f.Sensor] {
+				continue
+			}
+			asked[f.Sensor] = true
+			a, err := v.Accounts(f.Sensor)
+			if err != nil {
+				return err
+			}
+			in.Accounts = append(in.Accounts, a)
 		}
-		in.Accounts = append(in.Accounts, a)
 	}
 	return nil
 }
