@@ -530,7 +530,7 @@ func TestOpenRefuses(t *testing.T) {
 
 func TestValidate(t *testing.T) {
 	for _, change := range []func(*Config){
-		func(c *Config) { c.Store = "" }, func(c *Config) { c.Commit = 0 }, func(c *Config) { c.Floors = map[string]float64{"x": -1} },
+		func(c *Config) { c.Store = "" }, func(c *Config) { c.Commit = 0 }, func(c *Config) { c.Interval = 1 }, func(c *Config) { c.Floors = map[string]float64{"x": -1} },
 	} {
 		c := defaults()
 		change(&c)

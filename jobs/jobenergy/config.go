@@ -36,8 +36,11 @@ func (c *Config) Validate() error {
 	if c.Store == "" {
 		return fmt.Errorf("store is empty: name the file that keeps the jobs' energy")
 	}
-	if c.Commit <= 0 {
-		return fmt.Errorf("commit_interval must be greater than zero")
+	if err := c.Interval.AtLeast("poll_interval", config.ShortestPoll); err != nil {
+		return err
+	}
+	if err := c.Commit.AtLeast("commit_interval", config.Duration(100*time.Millisecond)); err != nil {
+		return err
 	}
 	for name, w := range c.Floors {
 		if !(w >= 0 && w < 1e6) {
