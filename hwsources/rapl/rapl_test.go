@@ -78,19 +78,19 @@ rapl:dram:0 dram/0 dram socket=0 component range=65712999613 max=150 W
 rapl:dram:1 dram/1 dram socket=1 component range=65712999613 max=150 W`,
 		"laptop": `
 rapl:package:0 cpu_package/0 package socket=0 component range=262143328850 max=150 W
-rapl:platform local_machine/ platform socket=-1 node range=262143328850 max=2000 W
-rapl:pp0:0 cpu_package/0 pp0 socket=0 part range=262143328850 max=2000 W
-rapl:pp1:0 cpu_package/0 pp1 socket=0 part range=262143328850 max=2000 W`,
+rapl:platform local_machine/ platform socket=-1 node range=262143328850 max=10000 W
+rapl:pp0:0 cpu_package/0 pp0 socket=0 part range=262143328850 max=1000 W
+rapl:pp1:0 cpu_package/0 pp1 socket=0 part range=262143328850 max=1000 W`,
 		"epyc": `
-rapl:package:0 cpu_package/0 package socket=0 component range=65532610987 max=2000 W
-rapl:package:1 cpu_package/1 package socket=1 component range=65532610987 max=2000 W
-rapl:pp0:0 cpu_package/0 pp0 socket=0 part range=65532610987 max=2000 W
-rapl:pp0:1 cpu_package/1 pp0 socket=1 part range=65532610987 max=2000 W`,
+rapl:package:0 cpu_package/0 package socket=0 component range=65532610987 max=1000 W
+rapl:package:1 cpu_package/1 package socket=1 component range=65532610987 max=1000 W
+rapl:pp0:0 cpu_package/0 pp0 socket=0 part range=65532610987 max=1000 W
+rapl:pp0:1 cpu_package/1 pp0 socket=1 part range=65532610987 max=1000 W`,
 		"dies": `
-rapl:package:0:die:0 cpu_package/0 package socket=0 component range=262143328850 max=2000 W
-rapl:package:0:die:1 cpu_package/0 package socket=0 component range=262143328850 max=2000 W
-rapl:dram:0:die:0 dram/0 dram socket=0 component range=65712999613 max=2000 W
-rapl:dram:0:die:1 dram/0 dram socket=0 component range=65712999613 max=2000 W`,
+rapl:package:0:die:0 cpu_package/0 package socket=0 component range=262143328850 max=1000 W
+rapl:package:0:die:1 cpu_package/0 package socket=0 component range=262143328850 max=1000 W
+rapl:dram:0:die:0 dram/0 dram socket=0 component range=65712999613 max=1000 W
+rapl:dram:0:die:1 dram/0 dram socket=0 component range=65712999613 max=1000 W`,
 	} {
 		t.Run(machine, func(t *testing.T) {
 			root := tree(t, machine)
@@ -179,7 +179,7 @@ func TestResetWithoutLimitOfFirmware(t *testing.T) {
 		t.Errorf("points after a reset:\n%s", points)
 	}
 	set(t, root, map[string]uint64{"0": 65532610987})
-	p.Advance(time.Minute) // the range is 65 kJ: at 2 kW it could have wrapped
+	p.Advance(2 * time.Minute) // the range is 65 kJ: at 1 kW it could have wrapped
 	if points := agenttest.Points(p.MustPoll("in")); strings.Contains(points, "cpu_package/0 local_machine/ domain=package") {
 		t.Errorf("points after a pause longer than the range:\n%s", points)
 	}

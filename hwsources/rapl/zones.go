@@ -138,17 +138,21 @@ func (z *zone) open(dir string) error {
 	}
 	// A range that cannot be read is not known: a counter that goes backwards then was reset.
 	z.counter.Max, _ = sysfile.ReadUint(filepath.Join(dir, "max_energy_range_uj"))
-	z.maxUW = maxPower(dir)
+	if z.maxUW = maxPower(dir); z.domain == domainPlatform {
+		z.maxUW = max(z.maxUW, platformMaxPowerUW)
+	}
 	return nil
 }
 
 // Bounds of a zone's power. They only have to tell a wrap from a reset, which differ by orders of magnitude, so they are
 // far above what a zone can draw: processors exceed the power they are designed for by up to four times for a short while,
-// small ones by more. No package or memory draws two kilowatts.
+// small ones by more. No package or memory draws a kilowatt; what psys counts may be a node full of accelerators. A larger
+// bound would cost energy, too: after a pause in which the counter could have wrapped at that power, nothing is known.
 const (
-	maxPowerFactor    = 4
-	minMaxPowerUW     = 150e6
-	defaultMaxPowerUW = 2000e6
+	maxPowerFactor     = 4
+	minMaxPowerUW      = 150e6
+	defaultMaxPowerUW  = 1000e6
+	platformMaxPowerUW = 10000e6
 )
 
 // maxPower bounds the power of a zone in µW, from the largest limit that the processor says it can be given. Where it says
