@@ -5,6 +5,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"strconv"
 	"strings"
 	"syscall"
 	"testing"
@@ -82,6 +83,76 @@ func TestGroup(t *testing.T) {
 			}
 		})
 	}
+}
+
+// Groups of agents that were killed are removed, and no others.
+func TestLeftGroups(t *testing.T) {
+	probe, err := NewGroup("/proc")
+	if errors.Is(err, agent.ErrNotSupported) {
+		t.Skip(err)
+	}
+	if err != nil {
+		t.Fatal(err)
+	}
+	parent := filepath.Dir(probe.dir)
+	dead := exec.Command("true")
+	if err := dead.Run(); err != nil {
+		t.Fatal(err)
+	}
+	other := exec.Command("sleep", "60") // has got the number of an agent
+	if err := other.Start(); err != nil {
+		t.Fatal(err)
+	}
+	agents := exec.Command(os.Args[0], "-test.run=^TestSleep$") // an agent about to start its program
+	agents.Env = append(os.Environ(), "SLEEP=1")
+	if err := agents.Start(); err != nil {
+		t.Fatal(err)
+	}
+	defer func() {
+		for _, c := range []*exec.Cmd{other, agents} {
+			_ = c.Process.Kill()
+			_ = c.Wait()
+		}
+	}()
+	name := func(c *exec.Cmd, more string) string {
+		return filepath.Join(parent, groupPrefix+strconv.Itoa(c.Process.Pid)+more)
+	}
+	full := name(dead, "_2")
+	stays := map[string]bool{name(dead, ""): false, name(dead, "_1"): false, full: true, name(other, ""): false, name(agents, ""): true,
+		filepath.Join(parent, groupPrefix+"x"): true, probe.dir: true}
+	for dir := range stays {
+		if err := os.Mkdir(dir, 0o755); err != nil && !errors.Is(err, os.ErrExist) {
+			t.Fatal(err)
+		}
+		defer func() { _ = os.Remove(dir) }()
+	}
+	procs := filepath.Join(full, "cgroup.procs")
+	if err := os.WriteFile(procs, []byte(strconv.Itoa(other.Process.Pid)), 0); err != nil {
+		t.Fatal(err)
+	}
+	g, err := NewGroup("/proc")
+	if err != nil {
+		t.Fatal(err)
+	}
+	for dir, want := range stays {
+		if _, err := os.Stat(dir); (err == nil) != want {
+			t.Errorf("%s: %v, want it to stay: %v", dir, err, want)
+		}
+	}
+	if err := os.WriteFile(filepath.Join(parent, "cgroup.procs"), []byte(strconv.Itoa(other.Process.Pid)), 0); err != nil {
+		t.Error(err)
+	}
+	if err := errors.Join(g.Close(), probe.Close()); err != nil {
+		t.Error(err)
+	}
+}
+
+// TestSleep is what TestLeftGroups starts as another agent.
+func TestSleep(t *testing.T) {
+	if os.Getenv("SLEEP") == "" {
+		t.Skip("a program of TestLeftGroups")
+	}
+	time.Sleep(time.Minute)
 }
 
 // What runs on in the background when the program has ended goes on in the group above.

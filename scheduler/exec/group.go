@@ -43,7 +43,7 @@ func NewGroup(proc string) (*Group, error) {
 			if h.Version != want || want == cgroups.V1 && !h.Has("cpuacct") {
 				continue
 			}
-			g, err := makeGroup(h, ownPath(string(own), &h))
+			g, err := makeGroup(proc, h, ownPath(string(own), &h))
 			if err == nil {
 				return g, nil
 			}
@@ -56,9 +56,10 @@ func NewGroup(proc string) (*Group, error) {
 	return nil, fmt.Errorf("%w: no control group can be made for the program: %w", agent.ErrNotSupported, errors.Join(errs...))
 }
 
-func makeGroup(h cgroups.Hierarchy, parent string) (*Group, error) {
+func makeGroup(proc string, h cgroups.Hierarchy, parent string) (*Group, error) {
 	g := &Group{h: h}
-	name := "alumet_exec_" + strconv.Itoa(os.Getpid())
+	removeLeft(proc, filepath.Join(h.Path, parent))
+	name := groupPrefix + strconv.Itoa(os.Getpid())
 	for i := range 100 {
 		g.dir = filepath.Join(h.Path, parent, name)
 		if i > 0 {
