@@ -38,12 +38,18 @@ func defaults() Config {
 	}
 }
 
+// minPoll is the shortest interval that can be kept: below that even a node without jobs spends all its time on readings.
+const minPoll = 100 * time.Microsecond
+
 func levels() []string { return []string{"job", "step", "substep", "task"} }
 
 // Validate checks what the types cannot.
 func (c *Config) Validate() error {
 	if err := errors.Join(c.PollInterval.Positive("poll_interval"), c.Refresh.Positive("cgroupv1_refresh_interval")); err != nil {
 		return err
+	}
+	if c.PollInterval.Std() < minPoll {
+		return fmt.Errorf("poll_interval = %q is too short: it must be at least %s", c.PollInterval, config.Duration(minPoll))
 	}
 	if !slices.Contains(levels(), c.Level) {
 		return fmt.Errorf("jobs_monitoring_level %q is unknown: want one of %s", c.Level, strings.Join(levels(), ", "))

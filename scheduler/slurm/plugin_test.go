@@ -6,9 +6,11 @@ import (
 	"path/filepath"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/alumet-hpc/alumet-hpc/agent"
 	"github.com/alumet-hpc/alumet-hpc/agent/agenttest"
+	"github.com/alumet-hpc/alumet-hpc/agent/config"
 	"github.com/alumet-hpc/alumet-hpc/jobs"
 	"github.com/alumet-hpc/alumet-hpc/scheduler/cgroups"
 )
@@ -16,8 +18,10 @@ import (
 func TestConfig(t *testing.T) {
 	yes, no := true, false
 	for want, c := range map[string]func(*Config){
-		"":                                  func(*Config) {},
-		"poll_interval must be":             func(c *Config) { c.PollInterval = 0 },
+		"":                      func(*Config) {},
+		"poll_interval must be": func(c *Config) { c.PollInterval = 0 },
+		`poll_interval = "99us" is too short: it must be at least 100us`: func(c *Config) { c.PollInterval = config.Duration(99 * time.Microsecond) },
+		"  ":                                func(c *Config) { c.PollInterval = config.Duration(100 * time.Microsecond) },
 		"cgroupv1_refresh_interval must be": func(c *Config) { c.Refresh = 0 },
 		`"jobs" is unknown: want one of job, step, substep, task`: func(c *Config) { c.Level = "jobs" },
 		"annotate_foreign_measurements = true is not supported":   func(c *Config) { c.Annotate = true },
