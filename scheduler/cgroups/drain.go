@@ -18,6 +18,7 @@ func (t *Tracker) drain(now agent.Instant) {
 	for i := range events {
 		t.apply(now, &events[i])
 	}
+	t.parents.settleFound()
 	t.beginUnits(now)
 	if t.state.finish {
 		t.endForgotten(now)
@@ -140,6 +141,9 @@ func (t *Tracker) openUsage(n *node, e *event) {
 		n.advance(v)
 		if n.up != nil {
 			n.up.fresh -= v
+		}
+		if n.found && n.unit != nil && n.unit.known {
+			n.unit.sum -= v // the unit goes on, and only this group of it is new to the books
 		}
 	}
 }

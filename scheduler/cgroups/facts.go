@@ -24,6 +24,7 @@ type describer struct {
 	hs       []Hierarchy
 	queue    *queue
 	names    map[int64]string // by uid; "" is not remembered
+	lookup   func(uid string) (*user.User, error)
 	asked    chan asked
 	stop     chan struct{}
 	done     chan struct{}
@@ -45,15 +46,23 @@ var tries = [...]time.Duration{5 * time.Millisecond, 5 * time.Millisecond, 10 * 
 	50 * time.Millisecond, 100 * time.Millisecond, 300 * time.Millisecond, 500 * time.Millisecond, 2 * time.Second, 10 * time.Second, time.Minute}
 
 func newDescriber(proc string, ms []Matcher, hs []Hierarchy, q *queue) *describer {
-	return &describer{proc: proc, matchers: ms, hs: hs, queue: q, names: map[int64]string{},
+	return &describer{proc: proc, matchers: ms, hs: hs, queue: q, names: map[int64]string{}, lookup: user.LookupId,
 		asked: make(chan asked, 1024), stop: make(chan struct{}), done: make(chan struct{})}
 }
 
 func (d *describer) start() { go d.run() }
 
+// lookupWait is how long close waits for a lookup in progress, which cannot be interrupted.
+const lookupWait = 100 * time.Millisecond
+
+// close stops the goroutine. One that is held up by a directory server is left behind: it ends by itself when the server
+// answers, and until then it touches nothing that anybody else still uses.
 func (d *describer) close() {
 	close(d.stop)
-	<-d.done
+	select {
+	case <-d.done:
+	case <-time.After(lookupWait):
+	}
 }
 
 // ask asks for the facts of a job, when it or a step of it has appeared. In a flood of jobs some remain without facts rather
@@ -222,7 +231,7 @@ func (d *describer) nameOf(uid int64) string {
 	if name, ok := d.names[uid]; ok {
 		return name
 	}
-	u, err := user.LookupId(strconv.FormatInt(uid, 10))
+	u, err := d.lookup(strconv.FormatInt(uid, 10))
 	if err != nil {
 		return ""
 	}

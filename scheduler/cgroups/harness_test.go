@@ -82,6 +82,7 @@ type testGroup struct {
 	open   bool
 	lives  int
 	found  bool
+	base   uint64 // what its counter was when it was found
 	cpu    uint64 // present incarnation
 	sum    uint64 // earlier ones
 	begin  int64
@@ -130,7 +131,8 @@ func (b *testBooks) Found(now agent.Instant, id jobs.ID, step string, cpus []int
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	g := b.begin(now, id, step, cpus)
-	b.group(id, step).found, b.group(id, step).cpu = true, cpu
+	x := b.group(id, step)
+	x.found, x.base, x.cpu = true, cpu, cpu
 	return g
 }
 
@@ -364,6 +366,11 @@ func (m *machine) pointsTracker(matcher Matcher, want func(Match) bool) (*Tracke
 	tr := New(m.books)
 	var p *Points
 	open := func(s *agent.Setup, _ struct{}) error {
+		if matcher == nil {
+			tr.On(s.Sys, s.Proc, s.Log, s.Edge)
+			s.OnClose(tr.Close)
+			return nil
+		}
 		tr.Attach(s, matcher, Options{Refresh: time.Hour})
 		if want != nil {
 			p = tr.NewPoints(s, Selection{Want: want, Attributes: func(m Match, uid int64) []agent.Attr {

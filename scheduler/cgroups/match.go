@@ -45,6 +45,8 @@ type Match struct {
 	Leaf bool
 	// Unresolved tells that ID is a stand-in that the matcher's [Resolver] has to replace.
 	Unresolved bool
+
+	by int // index of the matcher whose answer this is
 }
 
 // Matcher knows the paths of a scheduler's groups; that is a scheduler's whole duty. Match is called for each new group,

@@ -37,7 +37,8 @@ type node struct {
 	own     uint64 // what it used beside its children, as far as that is certain
 	fresh   uint64 // first readings of children seen being created, since own was last learned
 	low     int64  // the least of rest in the present window
-	others  uint64 // of a Parent: sum of its Other children's totals
+	others  uint64 // of a root of the parents' sum: sum of its Other children's totals, and what it had when it was found
+	found   bool   // by the first scan, and not known to the state; of a root, until that is out of the parents' sum
 	sure    bool   // own is known
 	due     int    // sub-lives that ended unread and await their share of the parent's residual
 	weight  int    // share of its parent's residual, while that is divided

@@ -31,12 +31,25 @@ func below(n *node) bool {
 	return false
 }
 
-// part is what a root contributes: its count less that of its children that are no jobs.
-func (n *node) part() uint64 {
-	if n.others > n.total {
+// settleFound takes what roots have counted before they were found out of the sum, as it is with jobs: else the sum would
+// jump by their whole history when a run finds them whose books are older than it.
+func (p *parents) settleFound() {
+	for _, n := range p.roots {
+		if n.found {
+			n.found = false
+			n.others += n.part()
+		}
+	}
+}
+
+// part is what a root contributes: its count less that of its children that are no jobs and what it had when it was found.
+func (n *node) part() uint64 { return partOf(n.total, n.others) }
+
+func partOf(total, others uint64) uint64 {
+	if others > total {
 		return 0 // read later than the root, by a few microseconds
 	}
-	return n.total - n.others
+	return total - others
 }
 
 func (t *Tracker) tellParents(now agent.Instant) {

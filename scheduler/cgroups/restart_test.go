@@ -2,6 +2,7 @@ package cgroups
 
 import (
 	"bytes"
+	"strings"
 	"testing"
 	"time"
 
@@ -11,11 +12,17 @@ import (
 // restart stops a tracker without a last reading, as a crash would, and starts another one on the state of the last refresh.
 func (m *machine) restart(tr *Tracker) *Tracker {
 	m.t.Helper()
+	return m.next(tr, testMatcher{})
+}
+
+// next is restart with another set of plugins: a nil matcher stands for a run without a scheduler's.
+func (m *machine) next(tr *Tracker, matcher Matcher) *Tracker {
+	m.t.Helper()
 	if err := tr.Close(); err != nil {
 		m.t.Fatal(err)
 	}
 	m.books.last = bytes.Clone(m.books.state)
-	return m.tracker(testMatcher{})
+	return m.tracker(matcher)
 }
 
 // While the agent is down one job goes on, one ends, one is made again under the same name, and one is new. Nothing is lost,
@@ -122,6 +129,150 @@ func TestForgotten(t *testing.T) {
 	}
 }
 
+// A run without the scheduler's plugin lies between two with it. It ends the jobs that it does not follow; the next run takes
+// what it finds as found running, and neither a job nor the parents' sum jumps by what was used before or meanwhile.
+func TestRunWithoutMatchers(t *testing.T) {
+	for _, c := range []string{"cpuacct", "v2"} {
+		t.Run(c, func(t *testing.T) {
+			m := newMachine(t, c)
+			use := func(job string) {
+				path := "/slurm_n1/uid_0/job_" + job + "/step_0"
+				m.mkdir(path, c)
+				m.mkdir("/slurm_n1/system", c)
+				m.burn(path, c, 10*time.Millisecond)
+				m.burn("/slurm_n1/system", c, 5*time.Millisecond)
+			}
+			tr := m.tracker(testMatcher{})
+			m.refresh(tr)
+			use("1")
+			use("2")
+			m.until(tr, "jobs are known", func() bool { return m.books.used("2", "0") > 0 })
+			m.refresh(tr)
+			before, used := m.books.parent, m.books.used("1", "")
+
+			tr = m.next(tr, nil)
+			m.refresh(tr)
+			if n := len(m.books.Open()); n != 0 {
+				t.Errorf("%d jobs are open that nobody follows", n)
+			}
+			if g := m.books.get("1", ""); g.final != jobs.FinalNone || m.books.used("1", "") != used {
+				t.Errorf("job 1: %+v, used %d before", g, used)
+			}
+			if !strings.Contains(m.log.String(), "jobs=2") {
+				t.Errorf("log: %s", m.log)
+			}
+			use("1")
+			use("3")
+			m.rmdir("/slurm_n1/uid_0/job_2", c)
+			m.refresh(tr)
+			if m.books.parent != before {
+				t.Errorf("the parents' sum went from %d to %d while nobody looked", before, m.books.parent)
+			}
+
+			tr = m.next(tr, testMatcher{})
+			m.refresh(tr)
+			if d := m.books.parent - before; d > 1e6 {
+				t.Errorf("the parents' sum jumped by %d", d)
+			}
+			for _, job := range []string{"1", "3"} {
+				if g := m.books.get(job, "0"); !g.open || !g.found || g.base != m.counter("/slurm_n1/uid_0/job_"+job+"/step_0", c) {
+					t.Errorf("job %s: %+v", job, g)
+				}
+			}
+			if g := m.books.get("2", ""); g.open || g.lives != 1 {
+				t.Errorf("job 2: %+v", g)
+			}
+			start := m.books.parent
+			use("1")
+			use("4")
+			m.until(tr, "use is known", func() bool { return m.books.used("4", "0") == m.counter("/slurm_n1/uid_0/job_4/step_0", c) })
+			one, four := m.books.get("1", "0"), m.books.used("4", "")
+			// On v2 the group and its parent round to a microsecond each, and whatever is between them.
+			if d := int64(m.books.parent-start) - int64(one.cpu-one.base+four); d < -8000 || d > 8000 || c != "v2" && d != 0 {
+				t.Errorf("the parents' sum grew by %d more than what the jobs have used", d)
+			}
+
+			// And from then on restarts go on as ever.
+			use("3")
+			tr = m.next(tr, testMatcher{})
+			use("3")
+			m.refresh(tr)
+			if g := m.books.get("3", ""); !g.open || g.lives != 1 || g.cpu != m.counter("/slurm_n1/uid_0/job_3", c) {
+				t.Errorf("job 3: %+v", g)
+			}
+		})
+	}
+}
+
+// The books are older than the first run with a scheduler's plugin.
+func TestFoundWithoutJump(t *testing.T) {
+	m := newMachine(t, "cpuacct")
+	tr := m.tracker(nil)
+	m.refresh(tr)
+	const step = "/slurm_n1/uid_0/job_1/step_0"
+	m.mkdir(step, "cpuacct")
+	m.burn(step, "cpuacct", 20*time.Millisecond)
+	tr = m.next(tr, testMatcher{})
+	m.refresh(tr)
+	if g := m.books.get("1", "0"); !g.found || g.base < 10e6 || m.books.parent > 1e6 {
+		t.Errorf("found: %+v, parents' sum %d", g, m.books.parent)
+	}
+	found := m.books.get("1", "0").base
+	m.burn(step, "cpuacct", 10*time.Millisecond)
+	m.rmdir("/slurm_n1/uid_0", "cpuacct")
+	m.until(tr, "job ends", func() bool { return !m.books.get("1", "").open })
+	if got, want := m.books.used("1", "0")-found, m.books.parent; got != want || got < 5e6 {
+		t.Errorf("step used %d after it was found, the parents' sum is %d", got, want)
+	}
+}
+
+// The agent is killed between a job's first directory and the one with its CPU counter, when the books have not heard of it.
+func TestKilledBeforeBegin(t *testing.T) {
+	m := newMachine(t, "freezer", "cpuacct")
+	tr := m.tracker(testMatcher{})
+	m.mkdir("/slurm_n1/uid_0", "freezer", "cpuacct")
+	m.refresh(tr)
+	const step = "/slurm_n1/uid_0/job_1/step_0"
+	m.mkdir(step, "freezer")
+	m.until(tr, "the group is seen", func() bool { return tr.byName[unitKey{jobs.ID{Scheduler: "test", Name: "1"}, "0"}] != nil })
+	if m.books.get("1", "").open {
+		t.Skip("the machine is too slow: the job has begun")
+	}
+	m.mkdir(step, "cpuacct")
+	m.burn(step, "cpuacct", 10*time.Millisecond)
+	tr = m.next(tr, testMatcher{})
+	m.refresh(tr)
+	want := m.counter(step, "cpuacct")
+	for _, s := range []string{"", "0"} {
+		if g := m.books.get("1", s); g.found || g.lives != 1 || g.cpu != want {
+			t.Errorf("step %q: %+v, want %d", s, g, want)
+		}
+	}
+}
+
+// A program that the agent started and that outlived it leaves no debt in the parents' sum.
+func TestKilledWithProgram(t *testing.T) {
+	m := newMachine(t, "cpuacct")
+	tr := m.tracker(testMatcher{})
+	m.mkdir("/slurm_n1", "cpuacct")
+	m.refresh(tr)
+	tr.Follow(jobs.ID{Scheduler: "exec", Name: "5"}, jobs.Facts{}, fixedCounter(7e6))
+	m.refresh(tr)
+	tr = m.next(tr, testMatcher{})
+	m.refresh(tr)
+	m.mkdir("/slurm_n1/uid_0/job_1/step_0", "cpuacct")
+	m.burn("/slurm_n1/uid_0/job_1/step_0", "cpuacct", 10*time.Millisecond)
+	m.until(tr, "use is known", func() bool { return m.books.used("1", "") > 5e6 })
+	m.refresh(tr)
+	if want := 7e6 + m.counter("/slurm_n1", "cpuacct"); m.books.parent != want {
+		t.Errorf("parents' sum is %d, want %d", m.books.parent, want)
+	}
+}
+
+type fixedCounter uint64
+
+func (c fixedCounter) Usage() (uint64, error) { return uint64(c), nil }
+
 func TestDamagedState(t *testing.T) {
 	m := newMachine(t, "cpuacct")
 	tr := m.tracker(testMatcher{})
@@ -141,8 +292,8 @@ func TestDamagedState(t *testing.T) {
 }
 
 func FuzzState(f *testing.F) {
-	f.Add([]byte{stateFormat, 0, 0})
-	f.Add(append([]byte{stateFormat, 1, 1, 'a', 1, 'b', 0, 1, 1, byte(Job), 1, '/', 1, 0, 5}, make([]byte, 64)...))
+	f.Add(append([]byte{stateFormat, 0, 0, 0}, make([]byte, 16)...))
+	f.Add(append([]byte{stateFormat, 1, 1, 's', 1, 1, 'a', 1, 'b', 0, flagCreated, 1, 1, byte(Job), 0, 1, '/', 1, 0, 5}, make([]byte, 64)...))
 	f.Fuzz(func(t *testing.T, b []byte) {
 		var s state
 		if _, err := decodeState(b, &s); err != nil {

@@ -144,9 +144,10 @@ func (w *watcher) settle(d *dir) {
 // match asks all matchers. A step belongs to the job whose group it is in, also where paths do not tell.
 func (w *watcher) match(path string, v Version, up *dir) Match {
 	var m Match
-	for _, x := range w.matchers {
+	for i, x := range w.matchers {
 		if a := x.Match(path, v); a.Role > m.Role {
 			m = a
+			m.by = i
 		}
 	}
 	if up != nil && up.Role >= Job && m.Role >= Job {
@@ -162,7 +163,7 @@ func (w *watcher) resolve(d *dir) bool {
 			continue
 		}
 		if m, ok := r.Resolve(w.proc, d.path, d.Match); ok {
-			m.Unresolved = false
+			m.Unresolved, m.by = false, d.by
 			d.Match = m
 			return true
 		}

@@ -12,7 +12,7 @@ import (
 const stateName = "cgroups"
 
 // stateFormat is the first byte of a state. One of another format is not read: the jobs that it knew are then found anew.
-const stateFormat = 1
+const stateFormat = 2
 
 // state is what lets the tracker go on after a restart in the same boot: the raw counters at the last Refresh, by which it
 // computes what each group, living or gone, has used meanwhile. It is given to the books at each Refresh and committed
@@ -25,15 +25,31 @@ type state struct {
 	// Until the first scan is complete.
 	have   bool // there was a state
 	finish bool // the first scan is complete
+	scopes []string
 	nodes  []savedNode
 	byPath map[nodeKey]*savedNode
-	units  map[unitKey]uint64
+	units  map[unitKey]savedUnit
 }
+
+// savedUnit is a job or step as it was at the last commit.
+type savedUnit struct {
+	sum     uint64
+	begun   bool // the books were told
+	created bool // it was seen being created
+}
+
+// Flags of a unit in the state.
+const (
+	flagBegun = 1 << iota
+	flagCreated
+)
 
 // savedNode is a group as it was at the last commit.
 type savedNode struct {
 	version                       Version
 	role                          Role
+	scope                         int
+	dropped                       bool // its scope is not watched now
 	path                          string
 	unit                          unitKey
 	up                            int // index of its parent, or -1
@@ -50,7 +66,12 @@ func (t *Tracker) keepState() {
 		s.names, s.stale = len(s.buf), false
 	}
 	b := s.buf[:s.names]
-	b = append64(b, t.parents.ended, t.parents.told)
+	// Programs that the agent has started are not followed by the next run: for that, they have ended.
+	ended := t.parents.ended
+	for _, f := range t.own {
+		ended += f.cpu
+	}
+	b = append64(b, ended, t.parents.told)
 	for _, u := range t.units {
 		b = append64(b, u.sum)
 	}
@@ -68,10 +89,14 @@ func kept(n *node) bool { return n.Role != Part && n.Role != Plain }
 
 func (t *Tracker) appendNames(b []byte) []byte {
 	b = append(b, stateFormat)
+	b = binary.AppendUvarint(b, uint64(len(t.scopes)))
+	for _, s := range t.scopes {
+		b = appendText(b, s.name)
+	}
 	b = binary.AppendUvarint(b, uint64(len(t.units)))
 	for i, u := range t.units {
 		u.index = i
-		b = appendText(b, u.id.Scheduler, u.id.Name, u.step)
+		b = append(appendText(b, u.id.Scheduler, u.id.Name, u.step), u.flags())
 	}
 	count := 0
 	for _, n := range t.nodes {
@@ -86,6 +111,7 @@ func (t *Tracker) appendNames(b []byte) []byte {
 			continue
 		}
 		b = append(b, byte(n.version), byte(n.Role))
+		b = binary.AppendUvarint(b, uint64(t.scopeOf(n)))
 		b = appendText(b, n.path)
 		unit, up := 0, 0
 		if n.unit != nil {
@@ -129,6 +155,9 @@ func (t *Tracker) loadState() {
 		*s = state{}
 		return
 	}
+	if n := s.narrow(t, &p); n > 0 {
+		t.log.Warn("jobs that the run before has followed are not followed by this one, with its plugins and control groups: they end for the books", "jobs", n)
+	}
 	t.parents.ended, t.parents.told = p.ended, p.told
 	s.have = true
 }
@@ -141,28 +170,35 @@ func decodeState(b []byte, s *state) (p parents, err error) {
 	if d.byte() != stateFormat {
 		return p, errState
 	}
-	keys := make([]unitKey, 0, d.count(3))
-	for range cap(keys) {
-		keys = append(keys, unitKey{jobs.ID{Scheduler: d.text(), Name: d.text()}, d.text()})
+	s.scopes = make([]string, d.count(1))
+	for i := range s.scopes {
+		s.scopes[i] = d.text()
 	}
-	s.nodes = make([]savedNode, d.count(6))
+	keys, flags := make([]unitKey, d.count(4)), []byte(nil)
+	for i := range keys {
+		keys[i] = unitKey{jobs.ID{Scheduler: d.text(), Name: d.text()}, d.text()}
+		flags = append(flags, d.byte())
+	}
+	s.nodes = make([]savedNode, d.count(7))
 	for i := range s.nodes {
 		n := &s.nodes[i]
-		n.version, n.role, n.path = Version(d.byte()), Role(d.byte()), d.text()
+		n.version, n.role = Version(d.byte()), Role(d.byte())
+		scope := d.uint()
+		n.path = d.text()
 		unit, up := d.uint(), d.uint()
 		n.ino = d.uint()
-		if unit > uint64(len(keys)) || up > uint64(i) || n.version != V1 && n.version != V2 || n.role > Part || (n.role == Job || n.role == Step) != (unit > 0) {
+		if scope >= uint64(len(s.scopes)) || unit > uint64(len(keys)) || up > uint64(i) || n.version != V1 && n.version != V2 || n.role > Part || (n.role == Job || n.role == Step) != (unit > 0) {
 			return p, errState
 		}
 		if unit > 0 {
 			n.unit = keys[unit-1]
 		}
-		n.up = int(up) - 1
+		n.scope, n.up = int(scope), int(up)-1
 	}
 	p.ended, p.told = d.uint64(), d.uint64()
-	s.units = map[unitKey]uint64{}
-	for _, k := range keys {
-		s.units[k] = d.uint64()
+	s.units = map[unitKey]savedUnit{}
+	for i, k := range keys {
+		s.units[k] = savedUnit{sum: d.uint64(), begun: flags[i]&flagBegun != 0, created: flags[i]&flagCreated != 0}
 	}
 	s.byPath = map[nodeKey]*savedNode{}
 	for i := range s.nodes {
@@ -236,11 +272,14 @@ func (d *decoder) text() string {
 }
 
 // restore lets a group that the first scan has found go on where the state has it. One that the state does not know was
-// made while the agent was down: all that it has counted is since then.
+// made while the agent was down, so that all that it has counted is since then; but only if the run that kept the state
+// would have seen it. Otherwise it was found.
 func (t *Tracker) restore(n *node) {
-	if !t.state.have || n.created || !kept(n) {
+	n.found = !n.created
+	if !t.state.have || n.created || !kept(n) || !t.state.watched(t, n) {
 		return
 	}
+	n.found = false
 	s := t.state.byPath[nodeKey{n.version, n.path}]
 	if s == nil || s.role != n.Role {
 		n.created, n.sure = true, true
@@ -276,16 +315,19 @@ func (t *Tracker) afterScan() {
 			n.due++
 			t.await(n)
 		}
+		if u := n.unit; n.saved != nil && u != nil && u.created && !u.known {
+			n.created = true // the books have not heard of it, and its counter is still to come
+		}
 		n.saved = nil
 	}
 	for i := range s.nodes {
 		o := &s.nodes[i]
-		if o.node != nil {
+		if o.node != nil || o.dropped {
 			continue
 		}
 		n := &node{Match: Match{Role: o.role, ID: o.unit.id, Step: o.unit.step, UID: -1}, path: o.path, version: o.version,
 			total: o.total, kids: o.kids, own: o.own, others: o.others, sure: true}
-		if o.up >= 0 {
+		if o.up >= 0 && s.nodes[o.up].node != nil {
 			n.up = s.nodes[o.up].node
 			n.depth, n.up.hadKids = n.up.depth+1, true
 		}
@@ -300,15 +342,17 @@ func (t *Tracker) afterScan() {
 	}
 }
 
-// resume returns the books' group of a job or step that was known before a restart.
+// resume returns the books' group of a job or step that was known before a restart. They are asked also about one that was
+// not begun when the state was kept: what they hold open is not begun twice.
 func (t *Tracker) resume(u *unit) (*jobs.Group, bool) {
-	if !u.known {
+	if !u.saved {
 		return nil, false
 	}
 	return t.books.Resume(u.id, u.step)
 }
 
-// endForgotten ends what the books hold open and the tracker does not know: it was begun after the state was last kept.
+// endForgotten ends what the books hold open and the tracker does not know: it was begun after the state was last kept, or it
+// is not followed any more (see narrow).
 func (t *Tracker) endForgotten(now agent.Instant) {
 	for _, g := range t.books.Open() {
 		if u := t.byName[unitKey{g.ID, g.Step}]; u == nil || u.group != g {

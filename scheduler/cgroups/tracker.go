@@ -3,6 +3,7 @@ package cgroups
 import (
 	"errors"
 	"log/slog"
+	"os/user"
 	"slices"
 	"time"
 
@@ -31,6 +32,7 @@ type Tracker struct {
 	queue   queue
 	watch   *watcher
 	facts   *describer
+	lookup  func(uid string) (*user.User, error) // of tests; nil: the system's
 	busy    *busy
 	attempt bool  // to start was tried
 	closed  bool  // nothing is started any more
@@ -52,6 +54,7 @@ type Tracker struct {
 
 	parents parents
 	state   state
+	scopes  []scope // that this run watches
 }
 
 // New makes a tracker that tells books.
@@ -226,6 +229,7 @@ func (t *Tracker) start(now agent.Instant) {
 	if err != nil {
 		t.log.Warn("the busy time of the processors is not known: work outside of jobs is not told from idling", "err", err)
 	}
+	t.scopes = scopesOf(hs, t.matchers)
 	t.loadState()
 	if len(t.matchers) == 0 || len(hs) == 0 {
 		t.afterScan()
@@ -233,6 +237,9 @@ func (t *Tracker) start(now agent.Instant) {
 		return
 	}
 	t.facts = newDescriber(t.proc, t.matchers, hs, &t.queue)
+	if t.lookup != nil {
+		t.facts.lookup = t.lookup
+	}
 	t.watch = &watcher{
 		log: t.log, proc: t.proc, hs: hs, matchers: t.matchers, queue: &t.queue, edge: t.edge,
 		points: t.pointsWanted, describe: t.facts.ask, refresh: t.refresh,

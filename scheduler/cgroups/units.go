@@ -24,8 +24,20 @@ type unit struct {
 	uid     int64
 	path    string
 	final   jobs.Final
-	known   bool // to the state before a restart
+	saved   bool // it is in the state of before a restart
+	known   bool // and was begun
 	index   int  // in the state
+}
+
+// flags are what the state says of a unit beside its sum.
+func (u *unit) flags() (f byte) {
+	if u.group != nil {
+		f |= flagBegun
+	}
+	if u.created {
+		f |= flagCreated
+	}
+	return f
 }
 
 // unitKey names a job (step empty) or a step.
@@ -43,12 +55,22 @@ func (t *Tracker) join(n *node) {
 	u := t.byName[key]
 	if u == nil {
 		u = &unit{unitKey: key, created: n.created, at: n.at, uid: n.UID, path: n.path}
-		u.sum, u.known = t.state.units[key]
+		t.restoreUnit(u)
 		t.byName[key] = u
 		t.units = append(t.units, u)
 	}
 	u.live++
 	n.unit = u
+}
+
+// restoreUnit lets a unit go on where the state has it. When the agent was ended before it had told the books of one that
+// it had seen being created, that is done now: all that it has used is the books'.
+func (t *Tracker) restoreUnit(u *unit) {
+	s, ok := t.state.units[u.unitKey]
+	u.sum, u.saved, u.known = s.sum, ok, s.begun
+	if ok && !s.begun {
+		u.created = s.created
+	}
 }
 
 // slowCounter is how long a job's other directories may be there before that with its CPU counter. On v1 Slurm makes them
@@ -86,6 +108,7 @@ func (t *Tracker) beginUnit(now agent.Instant, u *unit) {
 	default:
 		u.group = t.books.Found(now, u.id, u.step, u.cpus, u.sum)
 	}
+	t.state.stale = true // the state tells that it is begun
 	if u.step != "" {
 		return
 	}
