@@ -72,6 +72,9 @@ func (l *ledger) Begin(now agent.Instant, id jobs.ID, step string, cpus []int) *
 	a := l.get(id, step)
 	a.sum, a.cpu, a.open, a.begin = a.sum+a.cpu, 0, true, now.Boot
 	a.lives++
+	if len(cpus) > 0 {
+		a.cpus = cpus
+	}
 	return a.group
 }
 
