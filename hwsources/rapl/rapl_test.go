@@ -6,9 +6,12 @@ import (
 	"math"
 	"os"
 	"path/filepath"
+	"runtime"
 	"strings"
 	"testing"
 	"time"
+
+	"golang.org/x/sys/unix"
 
 	"github.com/alumet-hpc/alumet-hpc/agent"
 	"github.com/alumet-hpc/alumet-hpc/agent/agenttest"
@@ -300,16 +303,38 @@ func TestNotSupported(t *testing.T) {
 	}
 }
 
-func TestNoPermission(t *testing.T) {
-	if os.Geteuid() == 0 {
-		t.Skip("root can read everything")
+// asNobody gives up root's right to read everything, for the files that this test's thread opens until it ends. root and
+// the folders around it, which only their owner may enter, are opened for everybody.
+func asNobody(t *testing.T, root string) {
+	t.Helper()
+	if os.Geteuid() != 0 {
+		return
 	}
+	for dir := root; dir != filepath.Clean(os.TempDir()) && dir != "/"; dir = filepath.Dir(dir) {
+		if err := os.Chmod(dir, 0o755); err != nil {
+			t.Fatal(err)
+		}
+	}
+	runtime.LockOSThread()
+	if _, err := unix.SetfsuidRetUid(65534); err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() {
+		if _, err := unix.SetfsuidRetUid(0); err != nil {
+			t.Error(err)
+		}
+		runtime.UnlockOSThread()
+	})
+}
+
+func TestNoPermission(t *testing.T) {
 	root := tree(t, "epyc")
 	for _, z := range []string{"0", "0/intel-rapl:0:0", "1", "1/intel-rapl:1:0"} {
 		if err := os.Chmod(filepath.Join(root, virtual+"intel-rapl:"+z+"/energy_uj"), 0); err != nil {
 			t.Fatal(err)
 		}
 	}
+	asNobody(t, root)
 	_, err := agenttest.TryOpen(t, Plugin(), nil, root)
 	if !errors.Is(err, agent.ErrNotSupported) || !strings.Contains(err.Error(), "CAP_DAC_READ_SEARCH") {
 		t.Errorf("open = %v", err)
